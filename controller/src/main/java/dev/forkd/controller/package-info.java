@@ -1,0 +1,5 @@
+/** The daemon: wiring, life cycle, main. */
+@NullMarked
+package dev.forkd.controller;
+
+import org.jspecify.annotations.NullMarked;

@@ -1,0 +1,22 @@
+package dev.forkd.engine;
+
+import dev.forkd.api.Tag;
+import java.util.Optional;
+
+/**
+ * How to branch.
+ *
+ * @param tag the new snapshot's tag; made up from the sandbox id when empty
+ * @param parentTag record a chain edge; must be the sandbox's own snapshot
+ */
+public record BranchSpec(Optional<Tag> tag, Mode mode, Optional<Tag> parentTag) {
+  /** What is copied inside the pause window. */
+  public enum Mode {
+    /** All of guest memory. */
+    FULL,
+    /** Only the pages that diverged since the fork. */
+    DIFF,
+    /** All of guest memory, and a throw-away diff beside it to learn what it would have cost. */
+    MEASURE_DIFF
+  }
+}

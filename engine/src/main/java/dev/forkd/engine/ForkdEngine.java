@@ -1,0 +1,81 @@
+package dev.forkd.engine;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import java.time.Duration;
+import java.util.List;
+import java.util.function.Consumer;
+
+/**
+ * Everything forkd does, in domain words. Every method may be called from any virtual thread,
+ * blocks until the work is done, and throws {@link dev.forkd.api.ForkdException} with a code and a
+ * message fit for the user. An unknown sandbox or snapshot is {@code NOT_FOUND}.
+ */
+public interface ForkdEngine extends AutoCloseable {
+
+  /** All snapshots and templates, sorted by tag; those that cannot be started say why. */
+  List<Snapshot> snapshots();
+
+  /** The snapshot with this tag. */
+  Snapshot snapshot(Tag tag);
+
+  /**
+   * Makes a disk image, boots it once, warms it, freezes it and stores it under {@code spec.tag()}.
+   *
+   * @param progress hears one line per step; called on the calling thread
+   */
+  Snapshot bake(TemplateSpec spec, Consumer<String> progress);
+
+  /**
+   * Removes a snapshot. Sandboxes that run on it keep running.
+   *
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when other snapshots name it as parent
+   *     and {@code mode} is {@link DeleteMode#REFUSE}
+   */
+  void deleteSnapshot(Tag tag, DeleteMode mode);
+
+  /** Forks {@code spec.count()} children; one outcome per child, in order. */
+  List<ChildOutcome> fork(ForkSpec spec);
+
+  /** All sandboxes, sorted by id. */
+  List<SandboxView> sandboxes();
+
+  SandboxView sandbox(SandboxId id);
+
+  /** Ends a sandbox and frees all it holds. */
+  void kill(SandboxId id);
+
+  /** Saves a running sandbox as a snapshot while it lives on. */
+  Snapshot branch(SandboxId id, BranchSpec spec);
+
+  /** Asks the guest how it is; UNAVAILABLE while it cannot be reached. */
+  GuestReport ping(SandboxId id);
+
+  /**
+   * Runs a command to its end and collects its output (bounded by {@link
+   * ExecSpec#outputLimitBytes}).
+   */
+  ExecResult exec(SandboxId id, ExecSpec spec);
+
+  /**
+   * Starts a command whose output is heard as it comes. The listener is called on one thread and
+   * may block: back-pressure reaches the guest's process.
+   */
+  ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener);
+
+  /** Evaluates code in the sandbox's warm interpreter. */
+  EvalResult eval(SandboxId id, String code, Duration timeout);
+
+  /** The guest's files. */
+  GuestFiles files(SandboxId id);
+
+  /** Counts for metrics. */
+  EngineStats stats();
+
+  /** What start-up found: adopted, finished or undone, reaped. */
+  RecoveryReport recovery();
+
+  /** Stops serving; sandboxes live on for the next owner of the data directory. */
+  @Override
+  void close();
+}

@@ -1,0 +1,22 @@
+package dev.forkd.engine;
+
+import java.util.List;
+
+/**
+ * What the engine found when it took over a data directory.
+ *
+ * @param adopted sandboxes that were alive and provably ours
+ * @param settled operations that were half done: finished or undone
+ * @param reaped things without an owner that were removed
+ */
+public record RecoveryReport(List<String> adopted, List<String> settled, List<String> reaped) {
+  public RecoveryReport {
+    adopted = List.copyOf(adopted);
+    settled = List.copyOf(settled);
+    reaped = List.copyOf(reaped);
+  }
+
+  public static RecoveryReport empty() {
+    return new RecoveryReport(List.of(), List.of(), List.of());
+  }
+}

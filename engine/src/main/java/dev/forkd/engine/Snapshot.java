@@ -1,0 +1,54 @@
+package dev.forkd.engine;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import java.nio.file.Path;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/**
+ * An immutable saved microVM: memory image, device state, disk.
+ *
+ * @param dir the folder that holds its manifest and device state
+ * @param parent the snapshot the branched sandbox was forked from; empty for a template
+ * @param branchedFrom the sandbox it was branched from; empty for a template
+ * @param pauseMillis pause window of the branch, from the stop to the resume, as measured
+ * @param diffMillis time spent copying diverged pages, for {@code diff} and {@code measure_diff}
+ * @param diffPhysicalBytes bytes of diverged guest memory that were stored
+ * @param diffLogicalBytes size of guest memory
+ * @param freezeMillis time to freeze the guest's user processes, before the pause window
+ * @param warning empty unless there is something the user should know
+ */
+public record Snapshot(
+    Tag tag,
+    Path dir,
+    long createdAtUnix,
+    Status status,
+    boolean template,
+    Optional<Tag> parent,
+    Optional<SandboxId> branchedFrom,
+    Optional<String> branchMode,
+    OptionalLong pauseMillis,
+    OptionalLong diffMillis,
+    OptionalLong diffPhysicalBytes,
+    OptionalLong diffLogicalBytes,
+    OptionalLong freezeMillis,
+    int memoryMib,
+    long memoryBytes,
+    long diskBytes,
+    Optional<String> warning) {
+
+  /** Only a READY snapshot can be forked. */
+  public enum Status {
+    /** Being written; becomes READY or vanishes. */
+    WRITING,
+    /** Complete and on disk. */
+    READY,
+    /** Damaged or incomplete; the warning says what is missing. */
+    FAILED
+  }
+
+  public boolean bootable() {
+    return status == Status.READY;
+  }
+}

@@ -1,0 +1,5 @@
+/** The public client of a forkd daemon. */
+@NullMarked
+package dev.forkd.sdk;
+
+import org.jspecify.annotations.NullMarked;
