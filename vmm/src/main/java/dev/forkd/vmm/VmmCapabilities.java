@@ -1,0 +1,11 @@
+package dev.forkd.vmm;
+
+/**
+ * What a driver found on this host.
+ *
+ * @param name of the monitor, for people
+ * @param version as it reports it; part of a template's manifest, since saved device state is only
+ *     good for the version that wrote it
+ * @param isolation the tier its guests get
+ */
+public record VmmCapabilities(String name, String version, Isolation isolation) {}
