@@ -50,6 +50,13 @@ final class QmpClient implements AutoCloseable {
     }
   }
 
+  /** What became of one command. */
+  sealed interface Reply {
+    record Returned(JsonNode value) implements Reply {}
+
+    record Refused(ForkdException error) implements Reply {}
+  }
+
   private final String who;
   private final SocketChannel socket;
   private final Consumer<JsonNode> events;
@@ -90,17 +97,17 @@ final class QmpClient implements AutoCloseable {
 
   /** Sends all commands in one write, then waits for all; throws the first failure. */
   List<JsonNode> callAll(List<Command> commands) {
-    List<CompletableFuture<JsonNode>> replies = send(commands);
     List<JsonNode> results = new ArrayList<>(commands.size());
     @Nullable ForkdException failure = null;
-    for (int i = 0; i < replies.size(); i++) {
-      try {
-        results.add(await(commands.get(i).execute(), replies.get(i), COMMAND_TIMEOUT));
-      } catch (ForkdException e) {
-        if (failure == null) {
-          failure = e;
-        } else {
-          failure.addSuppressed(e);
+    for (Reply reply : callEach(commands)) {
+      switch (reply) {
+        case Reply.Returned(JsonNode value) -> results.add(value);
+        case Reply.Refused(ForkdException error) -> {
+          if (failure == null) {
+            failure = error;
+          } else {
+            failure.addSuppressed(error);
+          }
         }
       }
     }
@@ -108,6 +115,21 @@ final class QmpClient implements AutoCloseable {
       throw failure;
     }
     return results;
+  }
+
+  /** Sends all commands in one write, then waits for all; one reply each, in order. */
+  List<Reply> callEach(List<Command> commands) {
+    List<CompletableFuture<JsonNode>> pending = send(commands);
+    List<Reply> replies = new ArrayList<>(commands.size());
+    for (int i = 0; i < pending.size(); i++) {
+      try {
+        String what = commands.get(i).execute();
+        replies.add(new Reply.Returned(await(what, pending.get(i), COMMAND_TIMEOUT)));
+      } catch (ForkdException e) {
+        replies.add(new Reply.Refused(e));
+      }
+    }
+    return replies;
   }
 
   private List<CompletableFuture<JsonNode>> send(List<Command> commands) {

@@ -1,0 +1,46 @@
+package dev.forkd.vmm.qemu;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * One QEMU on this host.
+ *
+ * @param binary name looked up in PATH, or a path
+ * @param arguments given before all others, such as {@code -L} and the folder of its firmware
+ * @param environment added to the process's environment, such as {@code LD_LIBRARY_PATH}
+ */
+public record QemuInstallation(
+    String binary, List<String> arguments, Map<String, String> environment) {
+  public QemuInstallation {
+    arguments = List.copyOf(arguments);
+    environment = Map.copyOf(environment);
+  }
+
+  /** Debian's: {@code qemu-system-x86_64} in the PATH. */
+  public static QemuInstallation ofHost() {
+    return new QemuInstallation("qemu-system-x86_64", List.of(), Map.of());
+  }
+
+  /**
+   * The packages of a QEMU unpacked into a folder ({@code dpkg-deb -x}) rather than installed.
+   *
+   * @param root the folder that has {@code usr/bin/qemu-system-x86_64}
+   */
+  public static QemuInstallation unpacked(Path root) {
+    Path share = root.resolve("usr/share/qemu");
+    List<Path> firmware =
+        List.of(share, root.resolve("usr/share/seabios"), root.resolve("usr/lib/ipxe/qemu"));
+    return new QemuInstallation(
+        root.resolve("usr/bin/qemu-system-x86_64").toString(),
+        firmware.stream()
+            .filter(Files::isDirectory)
+            .flatMap(folder -> java.util.stream.Stream.of("-L", folder.toString()))
+            .toList(),
+        Map.of(
+            "LD_LIBRARY_PATH",
+            root.resolve("usr/lib/x86_64-linux-gnu") + ":" + root.resolve("lib/x86_64-linux-gnu")));
+  }
+}

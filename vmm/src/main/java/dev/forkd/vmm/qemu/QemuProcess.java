@@ -1,0 +1,104 @@
+package dev.forkd.vmm.qemu;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.linux.ProcessIdentity;
+import dev.forkd.vmm.VmExit;
+import dev.forkd.vmm.VmName;
+import dev.forkd.vmm.VmProcess;
+import java.io.File;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+
+/** A QEMU process, started by us or adopted. */
+record QemuProcess(
+    VmProcess identity, ProcessHandle handle, QemuConsole console, CompletableFuture<VmExit> exit) {
+
+  /** How much of QEMU's own messages goes into an error. */
+  private static final int LOG_TAIL_CHARS = 2000;
+
+  /**
+   * Starts one.
+   *
+   * @param memory becomes its standard input
+   * @param consoleOnStdout follow standard output as the guest's console; otherwise it joins the
+   *     log
+   */
+  static QemuProcess start(
+      QemuInstallation qemu,
+      VmName name,
+      List<String> command,
+      Path memory,
+      boolean consoleOnStdout) {
+    File log = name.log().toFile();
+    ProcessBuilder builder =
+        new ProcessBuilder(command)
+            .redirectInput(memory.toFile())
+            .redirectError(ProcessBuilder.Redirect.appendTo(log));
+    if (!consoleOnStdout) {
+      builder.redirectOutput(ProcessBuilder.Redirect.appendTo(log));
+    }
+    builder.environment().putAll(qemu.environment());
+    try {
+      Process process = builder.start();
+      QemuConsole console = new QemuConsole();
+      if (consoleOnStdout) {
+        console.follow(name.id(), process.getInputStream());
+      }
+      return of(name, process.toHandle(), console, process);
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "cannot start '"
+              + qemu.binary()
+              + "' for "
+              + name.id()
+              + ": "
+              + e.getMessage()
+              + ". Is QEMU installed (Debian: apt-get install qemu-system-x86)?",
+          e);
+    }
+  }
+
+  private static QemuProcess of(
+      VmName name, ProcessHandle handle, QemuConsole console, Process process) {
+    VmProcess identity =
+        new VmProcess(Math.toIntExact(handle.pid()), ProcessIdentity.of(handle.pid()).startTicks());
+    CompletableFuture<VmExit> exit =
+        process
+            .onExit()
+            .thenApply(ended ->
+                new VmExit("QEMU ended with status " + ended.exitValue() + logTail(name, ": ")));
+    return new QemuProcess(identity, handle, console, exit);
+  }
+
+  /** Takes over one that another process started. */
+  static QemuProcess adopt(VmName name, VmProcess identity) {
+    ProcessHandle handle =
+        ProcessHandle.of(identity.pid())
+            .filter(ProcessHandle::isAlive)
+            .filter(found -> new ProcessIdentity(identity.pid(), identity.startTicks()).isAlive())
+            .orElseThrow(() ->
+                new ForkdException(
+                    ErrorCode.NOT_FOUND,
+                    "process " + identity.pid() + " of " + name.id() + " is gone"));
+    CompletableFuture<VmExit> exit =
+        handle.onExit().thenApply(ended -> new VmExit("QEMU ended" + logTail(name, ": ")));
+    return new QemuProcess(identity, handle, new QemuConsole(), exit);
+  }
+
+  /** The end of what QEMU printed, after {@code before}; empty when it printed nothing. */
+  static String logTail(VmName name, String before) {
+    try {
+      String text = Files.readString(name.log(), StandardCharsets.ISO_8859_1).strip();
+      String tail = text.substring(Math.max(0, text.length() - LOG_TAIL_CHARS));
+      return tail.isEmpty() ? "" : before + tail;
+    } catch (IOException e) {
+      return "";
+    }
+  }
+}

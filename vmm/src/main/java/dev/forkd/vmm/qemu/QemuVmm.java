@@ -1,0 +1,289 @@
+package dev.forkd.vmm.qemu;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.linux.Memfd;
+import dev.forkd.vmm.AttachSpec;
+import dev.forkd.vmm.BootSpec;
+import dev.forkd.vmm.DiskChain;
+import dev.forkd.vmm.DiskLayer;
+import dev.forkd.vmm.RestoreSpec;
+import dev.forkd.vmm.RunningVm;
+import dev.forkd.vmm.VmHardware;
+import dev.forkd.vmm.VmName;
+import dev.forkd.vmm.VmProcess;
+import dev.forkd.vmm.Vmm;
+import dev.forkd.vmm.VmmCapabilities;
+import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.channels.FileChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.LongConsumer;
+import tools.jackson.databind.JsonNode;
+
+/** Drives a stock QEMU, 7.2 or newer, with KVM where it works and in emulation elsewhere. */
+public final class QemuVmm implements Vmm {
+  /** From the process's start to its sockets; seconds only on a machine with far too much to do. */
+  private static final Duration START_TIMEOUT = Duration.ofSeconds(30);
+
+  private static final Duration LOAD_TIMEOUT = Duration.ofSeconds(30);
+  private static final long POLL_NANOS = 500_000;
+  private static final int MAX_SOCKET_PATH_BYTES = 107;
+
+  private final QemuInstallation qemu;
+  private final VmmCapabilities capabilities;
+
+  /**
+   * Looks at the QEMU and tries what it can do.
+   *
+   * @param probeMemory file that remembers the result of the KVM probe until the host boots again
+   * @throws ForkdException FAILED_PRECONDITION when there is no QEMU or it is too old
+   */
+  public QemuVmm(QemuInstallation qemu, Path probeMemory) {
+    this.qemu = qemu;
+    this.capabilities =
+        new VmmCapabilities(
+            "QEMU", QemuProbe.version(qemu), QemuProbe.isolation(qemu, probeMemory));
+  }
+
+  @Override
+  public VmmCapabilities capabilities() {
+    return capabilities;
+  }
+
+  @Override
+  public RunningVm boot(BootSpec spec) {
+    List<String> command =
+        QemuArguments.boot(qemu.binary(), qemu.arguments(), capabilities.isolation(), spec);
+    return start(
+        spec.name(), spec.hardware(), spec.disk(), spec.ram(), command, true, _ -> {}, _ -> {});
+  }
+
+  @Override
+  public RunningVm restore(RestoreSpec spec) {
+    List<String> command =
+        QemuArguments.restore(qemu.binary(), qemu.arguments(), capabilities.isolation(), spec);
+    return start(
+        spec.name(),
+        spec.hardware(),
+        spec.disk(),
+        spec.ram(),
+        command,
+        false,
+        spec.started(),
+        qmp -> load(qmp, spec));
+  }
+
+  /** What a start does once it can talk to QEMU. */
+  private interface Loading {
+    void run(QmpClient qmp) throws IOException;
+  }
+
+  private RunningVm start(
+      VmName name,
+      VmHardware hardware,
+      DiskChain disk,
+      Memfd ram,
+      List<String> command,
+      boolean boot,
+      LongConsumer started,
+      Loading loading) {
+    checkSocketPath(name);
+    QemuVm.removeSockets(name);
+    QemuProcess process = QemuProcess.start(qemu, name, command, ram.path(), boot);
+    List<AutoCloseable> opened = new ArrayList<>();
+    try {
+      started.accept(process.identity().pid());
+      AtomicReference<CompletableFuture<String>> merge =
+          new AtomicReference<>(new CompletableFuture<>());
+      SocketChannel agent = connect(name, name.agentSocket(), process);
+      opened.add(agent);
+      QmpClient qmp =
+          new QmpClient(
+              name.id(),
+              connect(name, name.controlSocket(), process),
+              event -> QemuVm.hear(event, merge));
+      opened.add(qmp);
+      qmp.negotiate(START_TIMEOUT);
+      loading.run(qmp);
+      QemuMemory memory =
+          QemuMemory.open(name.id(), process.identity().pid(), ram.inode(), hardware.memoryBytes());
+      return new QemuVm(name, process, qmp, agent, memory, disk, merge);
+    } catch (IOException | RuntimeException e) {
+      process.handle().destroyForcibly();
+      closeAll(opened, e);
+      QemuVm.removeSockets(name);
+      String tail = QemuProcess.logTail(name, "; it says: ");
+      if (e instanceof ForkdException known) {
+        throw new ForkdException(known.code(), known.message() + tail, known);
+      }
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "start QEMU for " + name.id() + ": " + e.getMessage() + tail, e);
+    }
+  }
+
+  private static void closeAll(List<AutoCloseable> opened, Exception because) {
+    for (AutoCloseable one : opened) {
+      try {
+        one.close();
+      } catch (Exception e) {
+        because.addSuppressed(e);
+      }
+    }
+  }
+
+  /** Feeds saved device state in as a migration without memory. */
+  private static void load(QmpClient qmp, RestoreSpec spec) throws IOException {
+    VmName name = spec.name();
+    qmp.call("migrate-incoming", Map.of("uri", "unix:" + name.incomingSocket()));
+    try (SocketChannel stream =
+            SocketChannel.open(UnixDomainSocketAddress.of(name.incomingSocket()));
+        FileChannel devices = FileChannel.open(spec.devices(), StandardOpenOption.READ)) {
+      long size = devices.size();
+      for (long sent = 0; sent < size; ) {
+        sent += devices.transferTo(sent, size - sent, stream);
+      }
+    }
+    long deadline = System.nanoTime() + LOAD_TIMEOUT.toNanos();
+    while (status(qmp).equals("inmigrate")) {
+      if (System.nanoTime() > deadline) {
+        throw new ForkdException(
+            ErrorCode.DEADLINE_EXCEEDED,
+            "QEMU of "
+                + name.id()
+                + " did not load its devices within "
+                + LOAD_TIMEOUT.toSeconds()
+                + " s");
+      }
+      pause();
+    }
+    Files.deleteIfExists(name.incomingSocket());
+  }
+
+  private static String status(QmpClient qmp) {
+    return qmp.call(QmpClient.Command.of("query-status")).path("status").asString();
+  }
+
+  @Override
+  public RunningVm attach(AttachSpec spec) {
+    VmName name = spec.name();
+    QemuProcess process = QemuProcess.adopt(name, new VmProcess(spec.pid(), spec.startTicks()));
+    List<AutoCloseable> opened = new ArrayList<>();
+    try {
+      AtomicReference<CompletableFuture<String>> merge =
+          new AtomicReference<>(new CompletableFuture<>());
+      SocketChannel agent = connect(name, name.agentSocket(), process);
+      opened.add(agent);
+      QmpClient qmp =
+          new QmpClient(
+              name.id(),
+              connect(name, name.controlSocket(), process),
+              event -> QemuVm.hear(event, merge));
+      opened.add(qmp);
+      qmp.negotiate(START_TIMEOUT);
+      String shown = qmp.call(QmpClient.Command.of("query-name")).path("name").asString("");
+      if (!shown.equals(name.processName())) {
+        throw new ForkdException(
+            ErrorCode.NOT_FOUND,
+            "the process behind " + name.controlSocket() + " is '" + shown + "', not " + name.id());
+      }
+      QemuMemory memory =
+          QemuMemory.open(name.id(), spec.pid(), spec.ramInode(), spec.hardware().memoryBytes());
+      return new QemuVm(name, process, qmp, agent, memory, actualDisk(qmp, spec.disk()), merge);
+    } catch (IOException | RuntimeException e) {
+      closeAll(opened, e);
+      if (e instanceof ForkdException known) {
+        throw known;
+      }
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE, "attach to " + name.id() + ": " + e.getMessage(), e);
+    }
+  }
+
+  /**
+   * The chain QEMU really uses: the former owner may have died between switching the disk and
+   * writing that down.
+   */
+  private static DiskChain actualDisk(QmpClient qmp, DiskChain believed) {
+    JsonNode inserted = qmp.call(QmpClient.Command.of("query-block")).path(0).path("inserted");
+    List<DiskLayer> layers = new ArrayList<>();
+    for (JsonNode image = inserted.path("image");
+        image.has("filename");
+        image = image.path("backing-image")) {
+      layers.add(layer(Path.of(image.path("filename").asString()), image));
+    }
+    return layers.isEmpty()
+        ? believed
+        : new DiskChain(layers.subList(1, layers.size()).reversed(), layers.getFirst());
+  }
+
+  private static DiskLayer layer(Path file, JsonNode image) {
+    String fileName = String.valueOf(file.getFileName());
+    int dot = fileName.lastIndexOf('.');
+    return new DiskLayer(
+        dot < 0 ? fileName : fileName.substring(0, dot),
+        file,
+        image.path("format").asString().equals("qcow2")
+            ? DiskLayer.Format.QCOW2
+            : DiskLayer.Format.RAW);
+  }
+
+  private static void checkSocketPath(VmName name) {
+    if (name.incomingSocket().toString().length() > MAX_SOCKET_PATH_BYTES) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "socket path '"
+              + name.incomingSocket()
+              + "' is longer than "
+              + MAX_SOCKET_PATH_BYTES
+              + " bytes: set XDG_RUNTIME_DIR to a shorter folder");
+    }
+  }
+
+  /** Connects to a socket that QEMU is about to make. */
+  private static SocketChannel connect(VmName name, Path socket, QemuProcess process)
+      throws IOException {
+    long deadline = System.nanoTime() + START_TIMEOUT.toNanos();
+    while (true) {
+      SocketChannel channel = SocketChannel.open(StandardProtocolFamily.UNIX);
+      try {
+        channel.connect(UnixDomainSocketAddress.of(socket));
+        return channel;
+      } catch (IOException e) {
+        channel.close();
+        if (!process.handle().isAlive()) {
+          throw new ForkdException(
+              ErrorCode.INTERNAL, "QEMU of " + name.id() + " ended while starting", e);
+        }
+        if (System.nanoTime() > deadline) {
+          throw new ForkdException(
+              ErrorCode.DEADLINE_EXCEEDED,
+              "QEMU of "
+                  + name.id()
+                  + " opened no socket within "
+                  + START_TIMEOUT.toSeconds()
+                  + " s",
+              e);
+        }
+      }
+      pause();
+    }
+  }
+
+  private static void pause() {
+    java.util.concurrent.locks.LockSupport.parkNanos(POLL_NANOS);
+    if (Thread.currentThread().isInterrupted()) {
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while starting QEMU");
+    }
+  }
+}
