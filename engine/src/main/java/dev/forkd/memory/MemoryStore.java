@@ -1,0 +1,343 @@
+package dev.forkd.memory;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.linux.DurableFiles;
+import dev.forkd.linux.Memfd;
+import dev.forkd.linux.PageBuffer;
+import dev.forkd.linux.PageRuns;
+import dev.forkd.linux.SparseFiles;
+import java.io.IOException;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
+import java.util.Comparator;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.stream.Stream;
+
+/**
+ * The memory images of a data directory, and their hot copies: write-sealed memory that children
+ * map. A hot copy is assembled on first use and kept while somebody holds a {@link Lease}, and some
+ * time longer.
+ *
+ * <p>Thread-safe. Files appear under their final name only when complete and durable.
+ */
+public final class MemoryStore implements AutoCloseable {
+  private static final String FLAT = ".flat";
+  private static final String DELTA = ".delta";
+
+  /** Hot copies kept although nobody holds them. */
+  private static final int MAX_UNUSED_HOT = 6;
+
+  private final Path folder;
+  private final Path staging;
+  private final Map<String, Hot> hot = new HashMap<>();
+  private final ReentrantLock lock = new ReentrantLock();
+  private long clock;
+
+  /** A hot copy. Its own lock is held while it is assembled. */
+  private static final class Hot {
+    final ReentrantLock assembling = new ReentrantLock();
+    Optional<Memfd> memory = Optional.empty();
+    int leases;
+    long lastUse;
+  }
+
+  /** The right to hand a hot copy to children; close it when they have it mapped. */
+  public final class Lease implements AutoCloseable {
+    private final String id;
+    private final Memfd memory;
+    private boolean closed;
+
+    private Lease(String id, Memfd memory) {
+      this.id = id;
+      this.memory = memory;
+    }
+
+    public Memfd memory() {
+      return memory;
+    }
+
+    @Override
+    public void close() {
+      if (!closed) {
+        closed = true;
+        release(id);
+      }
+    }
+  }
+
+  /**
+   * @param folder holds the images
+   * @param staging holds unfinished ones; on the same file system
+   */
+  public MemoryStore(Path folder, Path staging) {
+    this.folder = folder;
+    this.staging = staging;
+  }
+
+  /** Ids of all images on disk. */
+  public List<String> list() {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files.map(MemoryStore::idOf).sorted().toList();
+    } catch (IOException e) {
+      throw failed("list " + folder, e);
+    }
+  }
+
+  private static String idOf(Path file) {
+    String name = String.valueOf(file.getFileName());
+    int dot = name.lastIndexOf('.');
+    return dot < 0 ? name : name.substring(0, dot);
+  }
+
+  /**
+   * Takes the memory of a VM that is gone as a new flat image: seals it, keeps it hot, and writes
+   * it to disk.
+   */
+  public MemoryImage addFlat(String id, Memfd memory) {
+    try {
+      memory.seal();
+      Path unfinished = staging.resolve(id + FLAT);
+      PageRuns data = memory.dataPages();
+      try (FileChannel in = memory.channel();
+          FileChannel out = create(unfinished)) {
+        SparseFiles.copyPages(in, out, data);
+        setSize(out, memory.sizeBytes());
+        out.force(true);
+      }
+      DurableFiles.publish(unfinished, folder.resolve(id + FLAT));
+      Hot entry = new Hot();
+      entry.memory = Optional.of(memory);
+      lock.lock();
+      try {
+        entry.lastUse = ++clock;
+        hot.put(id, entry);
+      } finally {
+        lock.unlock();
+      }
+      return new MemoryImage(id, memory.sizeBytes(), Optional.empty(), data.bytes());
+    } catch (IOException e) {
+      throw failed("store memory image " + id, e);
+    }
+  }
+
+  /**
+   * Writes a flat image from pages packed in {@code pages}, into staging and without making it
+   * durable: {@link #publishFlat} does that.
+   */
+  public void stageFlat(String id, long sizeBytes, PageRuns runs, PageBuffer pages) {
+    try (FileChannel out = create(staging.resolve(id + FLAT))) {
+      long packed = 0;
+      for (int i = 0; i < runs.runs(); i++) {
+        long at = runs.first(i) * PageRuns.PAGE_BYTES;
+        long end = at + runs.length(i) * PageRuns.PAGE_BYTES;
+        while (at < end) {
+          long piece = Math.min(end - at, 64L << 20);
+          int written = out.write(pages.slice(packed, piece), at);
+          at += written;
+          packed += written;
+        }
+      }
+      setSize(out, sizeBytes);
+    } catch (IOException e) {
+      throw failed("stage memory image " + id, e);
+    }
+  }
+
+  /** Makes a staged flat image durable and gives it its final name. */
+  public MemoryImage publishFlat(String id, long sizeBytes, long storedBytes) {
+    try {
+      Path unfinished = staging.resolve(id + FLAT);
+      try (FileChannel out = FileChannel.open(unfinished, StandardOpenOption.WRITE)) {
+        out.force(true);
+      }
+      DurableFiles.publish(unfinished, folder.resolve(id + FLAT));
+      return new MemoryImage(id, sizeBytes, Optional.empty(), storedBytes);
+    } catch (IOException e) {
+      throw failed("store memory image " + id, e);
+    }
+  }
+
+  /** Stores the pages in which a new image differs from {@code parent}. */
+  public MemoryImage addDelta(
+      String id, String parent, long sizeBytes, PageRuns runs, PageBuffer pages) {
+    try {
+      Path unfinished = staging.resolve(id + DELTA);
+      DeltaFile.write(unfinished, sizeBytes, runs, pages);
+      DurableFiles.publish(unfinished, folder.resolve(id + DELTA));
+      return new MemoryImage(id, sizeBytes, Optional.of(parent), runs.bytes());
+    } catch (IOException e) {
+      throw failed("store memory delta " + id, e);
+    }
+  }
+
+  /** The pages a flat image has data for; for a delta those of all it stands on. */
+  public PageRuns dataPages(List<MemoryImage> chain) {
+    try (Lease lease = lease(chain)) {
+      return lease.memory().dataPages();
+    } catch (IOException e) {
+      throw failed("look for data in memory image " + chain.getFirst().id(), e);
+    }
+  }
+
+  /**
+   * The hot copy of an image, assembled now if need be.
+   *
+   * @param chain the image, then its parent, and so on down to a flat one
+   * @throws ForkdException DATA_LOSS when a file is missing or damaged, RESOURCE_EXHAUSTED when the
+   *     host has too little memory
+   */
+  public Lease lease(List<MemoryImage> chain) {
+    MemoryImage image = chain.getFirst();
+    Hot entry;
+    lock.lock();
+    try {
+      entry = hot.computeIfAbsent(image.id(), _ -> new Hot());
+      entry.leases++;
+      entry.lastUse = ++clock;
+    } finally {
+      lock.unlock();
+    }
+    entry.assembling.lock();
+    try {
+      if (entry.memory.isEmpty()) {
+        entry.memory = Optional.of(assemble(image, chain));
+      }
+      return new Lease(image.id(), entry.memory.get());
+    } catch (RuntimeException e) {
+      release(image.id());
+      throw e;
+    } finally {
+      entry.assembling.unlock();
+    }
+  }
+
+  private Memfd assemble(MemoryImage image, List<MemoryImage> chain) {
+    HostMemory.require("memory image " + image.id(), image.sizeBytes());
+    try {
+      Memfd memory = Memfd.create("forkd-" + image.id(), image.sizeBytes());
+      try (FileChannel out = memory.channel()) {
+        if (image.parent().isEmpty()) {
+          copyFlat(image, out);
+        } else {
+          try (Lease parent = lease(chain.subList(1, chain.size()));
+              FileChannel in = parent.memory().channel()) {
+            SparseFiles.copyPages(in, out, parent.memory().dataPages());
+          }
+          DeltaFile.apply(file(image), image.sizeBytes(), out);
+        }
+      } catch (IOException | RuntimeException e) {
+        memory.close();
+        throw e;
+      }
+      memory.seal();
+      return memory;
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.DATA_LOSS,
+          "memory image " + file(image) + " cannot be used: " + e.getMessage(),
+          e);
+    }
+  }
+
+  private void copyFlat(MemoryImage image, FileChannel out) throws IOException {
+    Path file = file(image);
+    try (FileChannel in = FileChannel.open(file, StandardOpenOption.READ)) {
+      if (in.size() != image.sizeBytes()) {
+        throw new IOException("it has " + in.size() + " bytes, expected " + image.sizeBytes());
+      }
+      SparseFiles.copyPages(in, out, SparseFiles.dataPages(file));
+    }
+  }
+
+  private Path file(MemoryImage image) {
+    return folder.resolve(image.id() + (image.parent().isPresent() ? DELTA : FLAT));
+  }
+
+  private void release(String id) {
+    lock.lock();
+    try {
+      Hot entry = hot.get(id);
+      if (entry != null) {
+        entry.leases--;
+        trim();
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void trim() {
+    List<String> unused =
+        hot.entrySet().stream()
+            .filter(entry -> entry.getValue().leases == 0)
+            .sorted(Comparator.comparingLong(entry -> entry.getValue().lastUse))
+            .map(Map.Entry::getKey)
+            .toList();
+    for (int i = 0; i < unused.size() - MAX_UNUSED_HOT; i++) {
+      drop(unused.get(i));
+    }
+  }
+
+  private void drop(String id) {
+    Hot entry = hot.remove(id);
+    if (entry != null) {
+      entry.memory.ifPresent(Memfd::close);
+    }
+  }
+
+  /** Removes an image and its hot copy; what has it mapped keeps it until it lets go. */
+  public void delete(String id) {
+    lock.lock();
+    try {
+      Hot entry = hot.get(id);
+      if (entry != null && entry.leases == 0) {
+        drop(id);
+      }
+      Files.deleteIfExists(folder.resolve(id + FLAT));
+      Files.deleteIfExists(folder.resolve(id + DELTA));
+    } catch (IOException e) {
+      throw failed("delete memory image " + id, e);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private static FileChannel create(Path file) throws IOException {
+    return FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
+  }
+
+  private static void setSize(FileChannel out, long sizeBytes) throws IOException {
+    if (out.size() < sizeBytes) {
+      out.write(java.nio.ByteBuffer.allocate(1), sizeBytes - 1);
+    }
+  }
+
+  private static ForkdException failed(String what, IOException cause) {
+    String reason = String.valueOf(cause.getMessage());
+    boolean full = reason.contains("No space left");
+    return new ForkdException(
+        full ? ErrorCode.RESOURCE_EXHAUSTED : ErrorCode.INTERNAL,
+        what
+            + ": "
+            + reason
+            + (full ? ". Free space in the data directory, or delete snapshots (forkd rmi)" : ""),
+        cause);
+  }
+
+  @Override
+  public void close() {
+    lock.lock();
+    try {
+      List.copyOf(hot.keySet()).forEach(this::drop);
+    } finally {
+      lock.unlock();
+    }
+  }
+}
