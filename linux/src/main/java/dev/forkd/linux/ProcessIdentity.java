@@ -2,30 +2,35 @@ package dev.forkd.linux;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.DirectoryIteratorException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Predicate;
 
 /**
  * A process that cannot be mistaken for a later one with the same pid.
  *
- * @param startTicks start time in clock ticks since boot, field 22 of {@code /proc/PID/stat}; 0
- *     when the process was gone already
+ * @param startTicks its start in clock ticks since boot, field 22 of {@code /proc/PID/stat}; 0 when
+ *     it was gone already. After a reboot the count starts again, so a pair that was stored may in
+ *     theory match another process: whoever stored it needs a second proof, such as the name.
  * @see <a href="https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html">proc_pid_stat(5)</a>
  */
 public record ProcessIdentity(long pid, long startTicks) {
-  /** Fields after the command name, which is in parentheses and may contain anything. */
-  private static final int START_FIELD_AFTER_NAME = 19;
+  private static final Path PROC = Path.of("/proc");
 
-  private static final int STATE_FIELD_AFTER_NAME = 0;
+  /** Fields of {@code /proc/PID/stat} after the name, counted from its field 3. */
+  private static final int STATE = 0;
+
+  private static final int START_TICKS = 19;
 
   /** The identity of the process that has this pid now. */
   public static ProcessIdentity of(long pid) {
-    String[] fields = statFields(pid);
     return new ProcessIdentity(
-        pid,
-        fields.length > START_FIELD_AFTER_NAME
-            ? Long.parseLong(fields[START_FIELD_AFTER_NAME])
-            : 0);
+        pid, stat(pid).map(fields -> Long.parseLong(fields[START_TICKS])).orElse(0L));
   }
 
   /** This process. */
@@ -33,22 +38,138 @@ public record ProcessIdentity(long pid, long startTicks) {
     return of(ProcessHandle.current().pid());
   }
 
-  /** Whether it still runs; a zombie does not. */
+  /** Whether this very process still runs; a zombie does not. */
   public boolean isAlive() {
-    String[] fields = statFields(pid);
-    return fields.length > START_FIELD_AFTER_NAME
-        && startTicks != 0
-        && Long.parseLong(fields[START_FIELD_AFTER_NAME]) == startTicks
-        && !fields[STATE_FIELD_AFTER_NAME].equals("Z");
+    return startTicks != 0
+        && stat(pid)
+            .filter(fields -> !isDead(fields))
+            .filter(fields -> Long.parseLong(fields[START_TICKS]) == startTicks)
+            .isPresent();
   }
 
-  private static String[] statFields(long pid) {
+  public boolean sameAs(ProcessIdentity other) {
+    return equals(other);
+  }
+
+  /** The name the kernel shows, at most 15 bytes; empty once the process is gone. */
+  public Optional<String> commandName() {
+    if (!isAlive()) {
+      return Optional.empty();
+    }
+    return read(PROC.resolve(pid + "/comm")).map(String::strip);
+  }
+
+  /** The arguments it was started with; empty once it is gone, or when it has none to show. */
+  public List<String> arguments() {
+    return isAlive() ? argumentsOf(pid) : List.of();
+  }
+
+  /**
+   * Sends SIGTERM, or with {@code force} SIGKILL, if this very process still runs.
+   *
+   * @return whether there was one to signal
+   */
+  public boolean signal(boolean force) {
+    if (!isAlive()) {
+      return false;
+    }
+    return ProcessHandle.of(pid)
+        .map(handle -> force ? handle.destroyForcibly() : handle.destroy())
+        .orElse(false);
+  }
+
+  /** All processes whose arguments satisfy {@code test}, in order of pid. */
+  public static List<ProcessIdentity> matching(Predicate<List<String>> test) throws IOException {
+    List<ProcessIdentity> found = new ArrayList<>();
+    try (DirectoryStream<Path> entries = Files.newDirectoryStream(PROC, "[0-9]*")) {
+      for (Path entry : entries) {
+        long pid = Long.parseLong(String.valueOf(entry.getFileName()));
+        List<String> arguments = argumentsOf(pid);
+        ProcessIdentity process = of(pid);
+        if (!arguments.isEmpty() && test.test(arguments) && process.isAlive()) {
+          found.add(process);
+        }
+      }
+    } catch (DirectoryIteratorException e) {
+      throw e.getCause();
+    }
+    found.sort(java.util.Comparator.comparingLong(ProcessIdentity::pid));
+    return List.copyOf(found);
+  }
+
+  /**
+   * Monitors that belong to a data directory: one argument is {@code namePrefix} followed by an id
+   * (or contains it as a word), and one lies in one of {@code folders}. Both together keep the
+   * sandboxes of another data directory on the same host safe.
+   */
+  public static List<Owned> owned(String namePrefix, List<Path> folders) throws IOException {
+    List<Owned> found = new ArrayList<>();
+    for (ProcessIdentity process : matching(arguments -> mentions(arguments, folders))) {
+      nameIn(process.arguments(), namePrefix).ifPresent(id -> found.add(new Owned(process, id)));
+    }
+    return List.copyOf(found);
+  }
+
+  /**
+   * A process with the id in its name.
+   *
+   * @param id what follows the prefix
+   */
+  public record Owned(ProcessIdentity process, String id) {}
+
+  private static Optional<String> nameIn(List<String> arguments, String prefix) {
+    for (String argument : arguments) {
+      for (String word : argument.split("[,=\\s]")) {
+        if (word.length() > prefix.length()
+            && word.startsWith(prefix)
+            && word.chars().skip(prefix.length()).allMatch(ProcessIdentity::isIdCharacter)) {
+          return Optional.of(word.substring(prefix.length()));
+        }
+      }
+    }
+    return Optional.empty();
+  }
+
+  private static boolean isIdCharacter(int c) {
+    return Character.isLetterOrDigit(c) || c == '-' || c == '_';
+  }
+
+  private static boolean mentions(List<String> arguments, List<Path> folders) {
+    for (Path folder : folders) {
+      String inside = folder + "/";
+      for (String argument : arguments) {
+        if (argument.contains(inside)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  private static List<String> argumentsOf(long pid) {
+    return read(PROC.resolve(pid + "/cmdline"))
+        .filter(line -> !line.isEmpty())
+        .map(line -> List.of(line.split("\0")))
+        .orElse(List.of());
+  }
+
+  private static boolean isDead(String[] stat) {
+    return stat[STATE].equals("Z") || stat[STATE].equals("X");
+  }
+
+  /** The fields after the name, which may itself contain spaces and parentheses. */
+  private static Optional<String[]> stat(long pid) {
+    return read(PROC.resolve(pid + "/stat"))
+        .map(line -> line.substring(line.lastIndexOf(')') + 2).split(" "))
+        .filter(fields -> fields.length > START_TICKS);
+  }
+
+  private static Optional<String> read(Path file) {
     try {
-      String stat =
-          Files.readString(Path.of("/proc/" + pid + "/stat"), StandardCharsets.ISO_8859_1);
-      return stat.substring(stat.lastIndexOf(')') + 2).split(" ");
+      return Optional.of(new String(Files.readAllBytes(file), StandardCharsets.UTF_8));
     } catch (IOException e) {
-      return new String[0];
+      // The process ended, before or while we looked.
+      return Optional.empty();
     }
   }
 }
