@@ -182,6 +182,19 @@ public final class DataDir {
     return runtimeDir;
   }
 
+  /**
+   * What the names of this directory's cgroups begin with. Their names are unique on the host, and
+   * a sweep must not touch those of another data directory.
+   */
+  public String cgroupPrefix() {
+    return "forkd-" + shortHash(root) + "-";
+  }
+
+  /** The name of a sandbox's cgroup. */
+  public String cgroupName(String id) {
+    return cgroupPrefix() + segment(id);
+  }
+
   /** Makes a new private folder in {@link #staging}, whose name begins with {@code purpose}. */
   public Path newStaging(String purpose) {
     try {

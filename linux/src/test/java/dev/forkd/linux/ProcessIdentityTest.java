@@ -1,0 +1,92 @@
+package dev.forkd.linux;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ProcessIdentityTest {
+  /** A process is itself while it lives, and never its successor with the same pid. */
+  @Test
+  void livesAndDies() throws Exception {
+    Process sleeper = new ProcessBuilder("sleep", "60").start();
+    ProcessIdentity identity = ProcessIdentity.of(sleeper.pid());
+    assertThat(identity.isAlive()).isTrue();
+    assertThat(identity.sameAs(ProcessIdentity.of(sleeper.pid()))).isTrue();
+    assertThat(identity.commandName()).contains("sleep");
+    assertThat(identity.arguments()).containsExactly("sleep", "60");
+    assertThat(new ProcessIdentity(identity.pid(), identity.startTicks() + 1).isAlive()).isFalse();
+    assertThat(new ProcessIdentity(identity.pid(), identity.startTicks() + 1).signal(true))
+        .isFalse();
+    assertThat(identity.signal(true)).isTrue();
+    sleeper.waitFor();
+    assertThat(identity.isAlive()).isFalse();
+    assertThat(identity.commandName()).isEmpty();
+    assertThat(identity.signal(true)).isFalse();
+    assertThat(ProcessIdentity.of(sleeper.pid()).isAlive()).isFalse();
+  }
+
+  /** A name with spaces and parentheses does not confuse the reading of its fields. */
+  @Test
+  void strangeNames(@TempDir Path dir) throws Exception {
+    Path program = dir.resolve("a) Z (b");
+    Files.copy(Path.of("/bin/sleep"), program);
+    Process sleeper = new ProcessBuilder(program.toString(), "60").start();
+    try {
+      ProcessIdentity identity = ProcessIdentity.of(sleeper.pid());
+      assertThat(identity.isAlive()).isTrue();
+      assertThat(identity.startTicks()).isGreaterThan(ProcessIdentity.self().startTicks());
+    } finally {
+      sleeper.destroyForcibly().waitFor();
+    }
+  }
+
+  /** A zombie is dead. */
+  @Test
+  void zombiesAreDead() throws Exception {
+    Process parent =
+        new ProcessBuilder("sh", "-c", "sleep 0 & echo $!; exec sleep 60")
+            .redirectErrorStream(true)
+            .start();
+    try {
+      long pid = Long.parseLong(parent.inputReader().readLine());
+      org.awaitility.Awaitility.await().until(() -> !ProcessIdentity.of(pid).isAlive());
+      assertThat(Files.exists(Path.of("/proc/" + pid)))
+          .as("still there, as a zombie of %s", parent.pid())
+          .isTrue();
+    } finally {
+      parent.destroyForcibly().waitFor();
+    }
+  }
+
+  /** The monitors of one data directory are found by name, those of another are not. */
+  @Test
+  void ownedProcessesAreFound(@TempDir Path mine, @TempDir Path other) throws Exception {
+    Process first = monitor("guest=forkd-sb1,process=forkd-sb1", mine);
+    Process second = monitor("guest=forkd-sb2", mine);
+    Process foreign = monitor("guest=forkd-sb3", other);
+    Process unrelated = monitor("forkd-", mine);
+    try {
+      assertThat(ProcessIdentity.owned("forkd-", List.of(mine)))
+          .containsExactlyInAnyOrder(
+              new ProcessIdentity.Owned(ProcessIdentity.of(first.pid()), "sb1"),
+              new ProcessIdentity.Owned(ProcessIdentity.of(second.pid()), "sb2"));
+    } finally {
+      for (Process process : List.of(first, second, foreign, unrelated)) {
+        process.destroyForcibly().waitFor();
+      }
+    }
+  }
+
+  private static Process monitor(String name, Path dir) throws Exception {
+    Process process =
+        new ProcessBuilder(
+                "sh", "-c", "echo up; read x", "monitor", "-name", name, "-log", dir + "/vmm.log")
+            .start();
+    assertThat(process.inputReader().readLine()).isEqualTo("up");
+    return process;
+  }
+}
