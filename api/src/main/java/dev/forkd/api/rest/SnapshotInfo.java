@@ -1,0 +1,45 @@
+package dev.forkd.api.rest;
+
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/**
+ * A snapshot or template.
+ *
+ * @param dir absolute folder on the daemon's host
+ * @param branchedFrom the sandbox it was branched from
+ * @param pauseMs how long the source stood still
+ * @param diffMs time spent on diverged pages
+ * @param diffPhysicalBytes diverged guest memory that was stored
+ * @param diffLogicalBytes size of guest memory
+ * @param status {@code writing}, {@code ready} or {@code failed}
+ * @param branchMode {@code full}, {@code diff} or {@code measure_diff}
+ * @param freezeMs time to freeze the guest's processes, before the pause
+ * @param memoryBytes what its memory image takes on disk
+ * @param diskBytes what its disk layers take
+ */
+public record SnapshotInfo(
+    String tag,
+    String dir,
+    long createdAtUnix,
+    Optional<String> branchedFrom,
+    OptionalLong pauseMs,
+    OptionalLong diffMs,
+    OptionalLong diffPhysicalBytes,
+    OptionalLong diffLogicalBytes,
+    Optional<String> warning,
+    String status,
+    boolean bootable,
+    boolean template,
+    Optional<String> parentTag,
+    Optional<String> branchMode,
+    OptionalLong freezeMs,
+    int memoryMib,
+    long memoryBytes,
+    long diskBytes) {
+  public SnapshotInfo {
+    tag = Wire.text(tag, "tag");
+    dir = dir == null ? "" : dir;
+    status = status == null ? "ready" : status;
+  }
+}
