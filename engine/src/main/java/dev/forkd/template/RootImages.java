@@ -1,0 +1,264 @@
+package dev.forkd.template;
+
+import dev.forkd.api.DefaultTemplate;
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.engine.TemplateSpec.Source;
+import dev.forkd.linux.SparseFiles;
+import dev.forkd.process.Command;
+import dev.forkd.process.ProcessRunner;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileTime;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.TreeSet;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+
+/**
+ * Makes root file systems as raw ext4 images. What was made from packages or an OCI image is kept
+ * under the hash of its recipe and copied for each use; the newest {@value #KEPT} are kept. Nothing
+ * is mounted and no container engine is involved. One image is made at a time.
+ */
+public final class RootImages {
+  private static final int KEPT = 4;
+
+  /** Raised when the same recipe would give another image. */
+  private static final int RECIPE_VERSION = 3;
+
+  private static final Pattern PACKAGE_NAME = Pattern.compile("[a-z0-9][a-z0-9.+-]{1,127}");
+  private static final Duration PACKAGES_TIMEOUT = Duration.ofMinutes(20);
+  private static final Duration POPULATE_TIMEOUT = Duration.ofMinutes(10);
+
+  /** What nobody reads in a sandbox; licences stay. */
+  private static final List<String> LEFT_OUT =
+      List.of("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*");
+
+  private final Path kept;
+  private final Path staging;
+  private final ReentrantLock making = new ReentrantLock();
+
+  /**
+   * @param kept where finished images are kept for the next template of the same recipe
+   * @param staging where unfinished work goes, and what is handed out
+   */
+  public RootImages(Path kept, Path staging) {
+    this.kept = kept;
+    this.staging = staging;
+  }
+
+  /**
+   * A new image in the staging folder, the caller's to write or move.
+   *
+   * @param sizeMib size of the file system; the disk use is that of its content
+   */
+  public Path make(Source source, int sizeMib, Consumer<String> progress) {
+    making.lock();
+    try {
+      return AssetFiles.orFail(
+          "make a root image in '" + staging + "'",
+          () -> {
+            Files.createDirectories(kept);
+            Files.createDirectories(staging);
+            return switch (source) {
+              case Source.Packages packages -> fromPackages(packages.names(), sizeMib, progress);
+              case Source.OciLayout layout ->
+                  throw new ForkdException(
+                      ErrorCode.UNIMPLEMENTED,
+                      "cannot read the OCI layout '" + layout.path() + "' yet");
+              case Source.RootFile file -> fromFile(file.path(), sizeMib, progress);
+            };
+          });
+    } finally {
+      making.unlock();
+    }
+  }
+
+  private Path fromPackages(List<String> names, int sizeMib, Consumer<String> progress)
+      throws IOException {
+    for (String name : names) {
+      if (!PACKAGE_NAME.matcher(name).matches()) {
+        throw new ForkdException(
+            ErrorCode.INVALID_ARGUMENT,
+            "'"
+                + name
+                + "' cannot be the name of a Debian package (lower-case letters, digits,"
+                + " '.', '+', '-')");
+      }
+    }
+    List<String> sorted = List.copyOf(new TreeSet<>(names));
+    String key = key("packages " + DefaultTemplate.SUITE + " " + String.join(" ", sorted), sizeMib);
+    return fromKept(
+        key,
+        progress,
+        work -> {
+          progress.accept("install Debian packages " + String.join(", ", sorted));
+          if (isRoot()) {
+            bootstrap(sorted, Files.createDirectory(work.resolve("tree")), "directory", progress);
+            populate(work, Optional.empty(), sizeMib, progress);
+          } else {
+            // Only an archive can carry the owners that fakeroot then remembers.
+            Path tar = work.resolve("root.tar");
+            bootstrap(sorted, tar, "tar", progress);
+            populate(work, Optional.of(tar), sizeMib, progress);
+          }
+        });
+  }
+
+  private static void bootstrap(
+      List<String> packages, Path target, String format, Consumer<String> progress)
+      throws IOException {
+    List<String> command =
+        new ArrayList<>(List.of("mmdebstrap", "--variant=minbase", "--format=" + format));
+    if (!packages.isEmpty()) {
+      command.add("--include=" + String.join(",", packages));
+    }
+    for (String pattern : LEFT_OUT) {
+      command.add("--dpkgopt=path-exclude=" + pattern);
+    }
+    command.add("--dpkgopt=path-include=/usr/share/doc/*/copyright");
+    // The image is written out in the end; syncing each file before that is time lost.
+    command.add("--dpkgopt=force-unsafe-io");
+    command.add("--aptopt=Acquire::Languages \"none\"");
+    command.add(DefaultTemplate.SUITE);
+    command.add(target.toString());
+    command.addAll(AptSources.entries(DefaultTemplate.SUITE));
+    // /tmp may be small. Without root it stays: the mapped users cannot enter the data dir.
+    Map<String, String> environment =
+        isRoot() ? Map.of("TMPDIR", target.resolveSibling("").toString()) : Map.of();
+    ProcessRunner.check(
+        Command.of(command)
+            .environment(environment)
+            .timeout(PACKAGES_TIMEOUT)
+            .lines(line -> report(line, progress))
+            .advice(
+                "check the package names, the network and the host's apt sources; without root it"
+                    + " needs the packages uidmap and fakeroot"));
+  }
+
+  /** Passes on what mmdebstrap says it does, without the chatter in between. */
+  private static void report(String line, Consumer<String> progress) {
+    if (line.startsWith("I: ")) {
+      progress.accept(line.substring(3).replaceAll("\\.\\.\\.$", ""));
+    }
+  }
+
+  /** Turns the folder {@code tree}, or an archive, into {@code root.ext4} beside it. */
+  private static void populate(
+      Path work, Optional<Path> archive, int sizeMib, Consumer<String> progress)
+      throws IOException {
+    progress.accept("write the file system");
+    Path tree = Files.createDirectories(work.resolve("tree"));
+    Path extras = work.resolve("extras.tar");
+    GuestTree.writeExtras(extras);
+    List<String> archives =
+        Stream.concat(archive.stream(), Stream.of(extras)).map(Path::toString).toList();
+    // All in one shell, so that without root one fakeroot remembers whose each file is.
+    String script =
+        """
+        set -e
+        tree=$1; shift
+        while [ "$1" != -- ]; do
+          tar --extract --numeric-owner --preserve-permissions --keep-directory-symlink \
+            --file "$1" --directory "$tree"
+          shift
+        done
+        shift
+        exec "$@"
+        """;
+    List<String> command = new ArrayList<>(isRoot() ? List.of() : List.of("fakeroot", "--"));
+    command.addAll(List.of("sh", "-c", script, "populate", tree.toString()));
+    command.addAll(archives);
+    command.add("--");
+    command.addAll(Ext4.makeCommand(tree, work.resolve("root.ext4"), sizeMib));
+    ProcessRunner.check(
+        Command.of(command)
+            .timeout(POPULATE_TIMEOUT)
+            .advice("if it says there is no room, ask for a larger disk than " + sizeMib + " MiB"));
+  }
+
+  private Path fromFile(Path file, int sizeMib, Consumer<String> progress) throws IOException {
+    Ext4.require(file);
+    progress.accept("copy " + file.getFileName());
+    Path copy = handedOut();
+    try {
+      SparseFiles.copy(file, copy);
+      Files.setPosixFilePermissions(copy, PosixFilePermissions.fromString("rw-------"));
+      Ext4.grow(copy, sizeMib);
+      return copy;
+    } catch (IOException | RuntimeException e) {
+      Files.deleteIfExists(copy);
+      throw e;
+    }
+  }
+
+  /** Leaves {@code root.ext4} in the folder it is given. */
+  @FunctionalInterface
+  private interface Recipe {
+    void make(Path work) throws IOException;
+  }
+
+  private Path fromKept(String key, Consumer<String> progress, Recipe recipe) throws IOException {
+    Path image = kept.resolve(key + ".ext4");
+    if (!Files.exists(image)) {
+      Path work =
+          Files.createTempDirectory(
+              staging,
+              "root-",
+              PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+      try {
+        recipe.make(work);
+        Files.move(work.resolve("root.ext4"), image, StandardCopyOption.ATOMIC_MOVE);
+      } finally {
+        AssetFiles.deleteTree(work);
+      }
+    } else {
+      progress.accept("use the root image made before");
+    }
+    Files.setLastModifiedTime(image, FileTime.from(Instant.now()));
+    forgetOldest();
+    Path copy = handedOut();
+    SparseFiles.copy(image, copy);
+    return copy;
+  }
+
+  private void forgetOldest() throws IOException {
+    try (Stream<Path> files = Files.list(kept)) {
+      List<Path> oldest =
+          files
+              .filter(path -> path.toString().endsWith(".ext4"))
+              .sorted(
+                  Comparator.comparingLong((Path path) -> path.toFile().lastModified()).reversed())
+              .skip(KEPT)
+              .toList();
+      for (Path path : oldest) {
+        Files.deleteIfExists(path);
+      }
+    }
+  }
+
+  private Path handedOut() {
+    return staging.resolve(
+        "root-" + Long.toHexString(ThreadLocalRandom.current().nextLong()) + ".ext4");
+  }
+
+  private static String key(String recipe, int sizeMib) {
+    return AssetFiles.sha256(RECIPE_VERSION + "\n" + recipe + "\n" + sizeMib).substring(0, 24);
+  }
+
+  private static boolean isRoot() throws IOException {
+    return (Integer) Files.getAttribute(Path.of("/proc/self"), "unix:uid") == 0;
+  }
+}
