@@ -1,0 +1,70 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.ForkdVersion;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+
+/**
+ * The command line. Results go to stdout, progress and errors to stderr. Exit status: 0 success, 1
+ * any failure, 2 wrong usage; {@code exec} passes on the guest's.
+ */
+@Command(
+    name = "forkd",
+    description = "fork(2) for microVMs",
+    mixinStandardHelpOptions = true,
+    versionProvider = Main.Version.class,
+    synopsisSubcommandLabel = "COMMAND",
+    subcommands = {DoctorCommand.class, WarmUpCommand.class})
+public final class Main implements Runnable {
+  /** Any failure. */
+  static final int FAILURE = 1;
+
+  @CommandLine.Spec private CommandLine.Model.CommandSpec spec;
+
+  /** Prints what {@code --version} shows. */
+  static final class Version implements CommandLine.IVersionProvider {
+    @Override
+    public String[] getVersion() {
+      return new String[] {"forkd " + ForkdVersion.CURRENT};
+    }
+  }
+
+  @Override
+  public void run() {
+    throw new CommandLine.ParameterException(spec.commandLine(), "which command?");
+  }
+
+  public static void main(String[] arguments) {
+    System.exit(commandLine().execute(arguments));
+  }
+
+  /** The parser with every command; tests use it as it is. */
+  static CommandLine commandLine() {
+    return new CommandLine(new Main())
+        .setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8))
+        .setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8))
+        .setExpandAtFiles(false)
+        .setStopAtPositional(false)
+        .setExecutionExceptionHandler(
+            (failure, commandLine, _) -> report(failure, commandLine.getErr()));
+  }
+
+  /** One line for people; the causes only where the failure is a defect of ours. */
+  static int report(Exception failure, PrintWriter err) {
+    if (failure instanceof ForkdException known) {
+      err.println("Error: " + known.message());
+      return known.code().exitCode();
+    }
+    if (failure instanceof InterruptedException) {
+      Thread.currentThread().interrupt();
+    }
+    err.println("Error: " + failure);
+    for (Throwable cause = failure.getCause(); cause != null; cause = cause.getCause()) {
+      err.println("  caused by: " + cause);
+    }
+    return FAILURE;
+  }
+}
