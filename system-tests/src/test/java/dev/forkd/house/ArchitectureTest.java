@@ -34,6 +34,7 @@ class ArchitectureTest {
     "dev.forkd.sandbox..",
     "dev.forkd.fork..",
     "dev.forkd.template..",
+    "dev.forkd.process..",
     "dev.forkd.net..",
     "dev.forkd.config..",
     "dev.forkd.fault..",
@@ -120,7 +121,16 @@ class ArchitectureTest {
     checkNone("dev.forkd.sdk..", "dev.forkd.vmm..", "dev.forkd.linux..", "dev.forkd.cli..");
     checkNone("dev.forkd.sdk..", CONTROLLER);
     checkNone("dev.forkd.cli..", ENGINE);
-    checkNone("dev.forkd.cli..", "dev.forkd.vmm..");
+    // doctor probes the host with the code the daemon runs; no other command may.
+    check(
+        noClasses()
+            .that()
+            .resideInAPackage("dev.forkd.cli..")
+            .and()
+            .doNotHaveSimpleName("HostChecks")
+            .should()
+            .dependOnClassesThat()
+            .resideInAPackage("dev.forkd.vmm.."));
     checkNone("dev.forkd.api..", ENGINE);
     checkNone("dev.forkd.api..", "dev.forkd.vmm..", "dev.forkd.linux..");
   }
