@@ -68,7 +68,7 @@ final class CgroupDetector {
                     ? "no cgroup file system with a memory controller is mounted"
                     : String.join("; ", reasons)
                         + "; run forkd as root, or have the group delegated"
-                        + " (systemd-run --user --scope -p Delegate=yes …)"));
+                        + " (systemd-run --user --scope -p Delegate=yes ./forkd serve)"));
   }
 
   private Optional<CgroupSupport> unified() {
