@@ -11,45 +11,55 @@ import org.apache.commons.compress.archivers.tar.TarArchiveOutputStream;
 
 /** What every root file system gets so that the agent can live in it. */
 final class GuestTree {
-  /** What the agent mounts on; an image may lack any of them. */
-  private static final List<String> MOUNT_POINTS = List.of("dev", "proc", "run", "sys");
+  /** Folders that must be there; one that is stays as it is. */
+  static final List<Folder> FOLDERS =
+      List.of(
+          new Folder("dev", 0755),
+          new Folder("etc", 0755),
+          new Folder("proc", 0755),
+          new Folder("root", 0700),
+          new Folder("run", 0755),
+          new Folder("sys", 0755),
+          new Folder("tmp", 01777));
+
+  /** Files that are replaced. */
+  static final List<TextFile> FILES =
+      List.of(
+          // Only a place to bind to: each sandbox has its own, set when it is forked.
+          new TextFile("etc/machine-id", ""),
+          new TextFile("etc/hostname", "forkd\n"),
+          new TextFile("etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n"));
 
   private GuestTree() {}
 
-  /** Writes them as an archive that is unpacked over the image's content. */
-  static void writeExtras(Path archive) throws IOException {
-    try (TarArchiveOutputStream out =
-        new TarArchiveOutputStream(new BufferedOutputStream(Files.newOutputStream(archive)))) {
-      for (String name : MOUNT_POINTS) {
-        folder(out, name, 0755);
-      }
-      folder(out, "root", 0700);
-      folder(out, "tmp", 01777);
-      folder(out, "etc", 0755);
-      // Only a place to bind to: each sandbox has its own, set when it is forked.
-      file(out, "etc/machine-id", "");
-      file(out, "etc/hostname", "forkd\n");
-      file(out, "etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+  record Folder(String path, int mode) {}
+
+  record TextFile(String path, String text) {
+    byte[] content() {
+      return text.getBytes(StandardCharsets.UTF_8);
     }
   }
 
-  private static void folder(TarArchiveOutputStream out, String name, int mode) throws IOException {
-    TarArchiveEntry entry = new TarArchiveEntry(name + "/");
-    entry.setMode(mode);
-    entry.setModTime(0);
-    out.putArchiveEntry(entry);
-    out.closeArchiveEntry();
-  }
-
-  private static void file(TarArchiveOutputStream out, String name, String content)
-      throws IOException {
-    byte[] bytes = content.getBytes(StandardCharsets.UTF_8);
-    TarArchiveEntry entry = new TarArchiveEntry(name);
-    entry.setMode(0644);
-    entry.setModTime(0);
-    entry.setSize(bytes.length);
-    out.putArchiveEntry(entry);
-    out.write(bytes);
-    out.closeArchiveEntry();
+  /** Writes it all as an archive to unpack over a tree of known shape. */
+  static void writeArchive(Path archive) throws IOException {
+    try (TarArchiveOutputStream out =
+        new TarArchiveOutputStream(new BufferedOutputStream(Files.newOutputStream(archive)))) {
+      for (Folder folder : FOLDERS) {
+        TarArchiveEntry entry = new TarArchiveEntry(folder.path() + "/");
+        entry.setMode(folder.mode());
+        entry.setModTime(0);
+        out.putArchiveEntry(entry);
+        out.closeArchiveEntry();
+      }
+      for (TextFile file : FILES) {
+        TarArchiveEntry entry = new TarArchiveEntry(file.path());
+        entry.setMode(0644);
+        entry.setModTime(0);
+        entry.setSize(file.content().length);
+        out.putArchiveEntry(entry);
+        out.write(file.content());
+        out.closeArchiveEntry();
+      }
+    }
   }
 }

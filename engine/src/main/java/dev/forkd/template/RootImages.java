@@ -19,7 +19,6 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import java.util.TreeSet;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.ReentrantLock;
@@ -74,10 +73,7 @@ public final class RootImages {
             Files.createDirectories(staging);
             return switch (source) {
               case Source.Packages packages -> fromPackages(packages.names(), sizeMib, progress);
-              case Source.OciLayout layout ->
-                  throw new ForkdException(
-                      ErrorCode.UNIMPLEMENTED,
-                      "cannot read the OCI layout '" + layout.path() + "' yet");
+              case Source.OciLayout layout -> fromOciLayout(layout.path(), sizeMib, progress);
               case Source.RootFile file -> fromFile(file.path(), sizeMib, progress);
             };
           });
@@ -105,14 +101,16 @@ public final class RootImages {
         progress,
         work -> {
           progress.accept("install Debian packages " + String.join(", ", sorted));
+          Path extras = work.resolve("extras.tar");
+          GuestTree.writeArchive(extras);
           if (isRoot()) {
             bootstrap(sorted, Files.createDirectory(work.resolve("tree")), "directory", progress);
-            populate(work, Optional.empty(), sizeMib, progress);
+            populate(work, List.of(extras), sizeMib, progress);
           } else {
             // Only an archive can carry the owners that fakeroot then remembers.
             Path tar = work.resolve("root.tar");
             bootstrap(sorted, tar, "tar", progress);
-            populate(work, Optional.of(tar), sizeMib, progress);
+            populate(work, List.of(tar, extras), sizeMib, progress);
           }
         });
   }
@@ -155,23 +153,18 @@ public final class RootImages {
     }
   }
 
-  /** Turns the folder {@code tree}, or an archive, into {@code root.ext4} beside it. */
+  /** Turns the folder {@code tree}, or archives, into {@code root.ext4} beside it. */
   private static void populate(
-      Path work, Optional<Path> archive, int sizeMib, Consumer<String> progress)
-      throws IOException {
+      Path work, List<Path> archives, int sizeMib, Consumer<String> progress) throws IOException {
     progress.accept("write the file system");
     Path tree = Files.createDirectories(work.resolve("tree"));
-    Path extras = work.resolve("extras.tar");
-    GuestTree.writeExtras(extras);
-    List<String> archives =
-        Stream.concat(archive.stream(), Stream.of(extras)).map(Path::toString).toList();
     // All in one shell, so that without root one fakeroot remembers whose each file is.
     String script =
         """
         set -e
         tree=$1; shift
         while [ "$1" != -- ]; do
-          tar --extract --numeric-owner --preserve-permissions --keep-directory-symlink \
+          tar --extract --numeric-owner --preserve-permissions \
             --file "$1" --directory "$tree"
           shift
         done
@@ -180,13 +173,32 @@ public final class RootImages {
         """;
     List<String> command = new ArrayList<>(isRoot() ? List.of() : List.of("fakeroot", "--"));
     command.addAll(List.of("sh", "-c", script, "populate", tree.toString()));
-    command.addAll(archives);
+    archives.forEach(archive -> command.add(archive.toString()));
     command.add("--");
     command.addAll(Ext4.makeCommand(tree, work.resolve("root.ext4"), sizeMib));
     ProcessRunner.check(
         Command.of(command)
             .timeout(POPULATE_TIMEOUT)
             .advice("if it says there is no room, ask for a larger disk than " + sizeMib + " MiB"));
+  }
+
+  private Path fromOciLayout(Path path, int sizeMib, Consumer<String> progress) throws IOException {
+    Path scratch = workFolder();
+    try {
+      OciLayout layout = OciLayout.open(path, scratch);
+      OciLayout.Image image = layout.image();
+      return fromKept(
+          key("oci " + image.digest(), sizeMib),
+          progress,
+          work -> {
+            progress.accept("merge " + image.layers().size() + " layers");
+            Path merged = work.resolve("merged.tar");
+            layout.merge(image, sizeMib, merged);
+            populate(work, List.of(merged), sizeMib, progress);
+          });
+    } finally {
+      AssetFiles.deleteTree(scratch);
+    }
   }
 
   private Path fromFile(Path file, int sizeMib, Consumer<String> progress) throws IOException {
@@ -213,11 +225,7 @@ public final class RootImages {
   private Path fromKept(String key, Consumer<String> progress, Recipe recipe) throws IOException {
     Path image = kept.resolve(key + ".ext4");
     if (!Files.exists(image)) {
-      Path work =
-          Files.createTempDirectory(
-              staging,
-              "root-",
-              PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
+      Path work = workFolder();
       try {
         recipe.make(work);
         Files.move(work.resolve("root.ext4"), image, StandardCopyOption.ATOMIC_MOVE);
@@ -232,6 +240,14 @@ public final class RootImages {
     Path copy = handedOut();
     SparseFiles.copy(image, copy);
     return copy;
+  }
+
+  /** Only for its owner: it holds files that are another user's to run as in the guest. */
+  private Path workFolder() throws IOException {
+    return Files.createTempDirectory(
+        staging,
+        "root-",
+        PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
   }
 
   private void forgetOldest() throws IOException {
