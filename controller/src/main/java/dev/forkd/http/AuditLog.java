@@ -1,0 +1,149 @@
+package dev.forkd.http;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.rest.Json;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.nio.file.StandardOpenOption;
+import java.nio.file.attribute.PosixFilePermissions;
+import java.time.Instant;
+import java.time.temporal.ChronoUnit;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicLong;
+import java.util.concurrent.locks.ReentrantLock;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * One JSON line per request: when, what, how it ended, how long it took. No bodies, no query, no
+ * token. At {@value #BYTES_MAX} bytes the file is moved to {@code NAME.1} and begun anew, so it
+ * never takes more than twice that. A failure to write is counted and logged, and hinders nobody.
+ */
+public final class AuditLog implements AutoCloseable {
+  static final long BYTES_MAX = 64L << 20;
+  private static final int USER_AGENT_CHARS_MAX = 256;
+  private static final Logger LOG = LoggerFactory.getLogger(AuditLog.class);
+
+  private final Path path;
+  private final long bytesMax;
+  private final ReentrantLock lock = new ReentrantLock();
+  private final AtomicLong failures = new AtomicLong();
+  private FileChannel channel;
+  private long size;
+
+  /** A line. Times are UTC in whole seconds; latency in microseconds. */
+  record Entry(
+      String ts,
+      String method,
+      String path,
+      int status,
+      long latencyUs,
+      String ua,
+      String requestId) {}
+
+  private AuditLog(Path path, long bytesMax, FileChannel channel, long size) {
+    this.path = path;
+    this.bytesMax = bytesMax;
+    this.channel = channel;
+    this.size = size;
+  }
+
+  /** Opens or makes the file and its folder; readable by the owner only. */
+  public static AuditLog open(Path path) {
+    return open(path, BYTES_MAX);
+  }
+
+  static AuditLog open(Path path, long bytesMax) {
+    try {
+      Path folder = path.toAbsolutePath().getParent();
+      if (folder != null) {
+        Files.createDirectories(folder);
+      }
+      FileChannel channel = openChannel(path);
+      return new AuditLog(path, bytesMax, channel, channel.size());
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "cannot open the audit log " + path + ": " + e + "; choose another with --audit-log",
+          e);
+    }
+  }
+
+  private static FileChannel openChannel(Path path) throws IOException {
+    return FileChannel.open(
+        path,
+        Set.of(StandardOpenOption.CREATE, StandardOpenOption.WRITE, StandardOpenOption.APPEND),
+        PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rw-------")));
+  }
+
+  void record(
+      Instant now,
+      String method,
+      String rawPath,
+      int status,
+      long latencyMicros,
+      String userAgent,
+      String requestId) {
+    Entry entry =
+        new Entry(
+            now.truncatedTo(ChronoUnit.SECONDS).toString(),
+            method,
+            rawPath,
+            status,
+            latencyMicros,
+            userAgent.length() <= USER_AGENT_CHARS_MAX
+                ? userAgent
+                : userAgent.substring(0, USER_AGENT_CHARS_MAX),
+            requestId);
+    ByteBuffer line = ByteBuffer.wrap((Json.text(entry) + "\n").getBytes(StandardCharsets.UTF_8));
+    lock.lock();
+    try {
+      if (size + line.remaining() > bytesMax) {
+        rotate();
+      }
+      size += line.remaining();
+      while (line.hasRemaining()) {
+        channel.write(line);
+      }
+    } catch (IOException e) {
+      long count = failures.incrementAndGet();
+      // The first failure tells; a full disk must not fill the other log as well.
+      if (Long.bitCount(count) == 1) {
+        LOG.warn("cannot write the audit log {} ({} lines lost so far)", path, count, e);
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void rotate() throws IOException {
+    channel.close();
+    Files.move(
+        path, path.resolveSibling(path.getFileName() + ".1"), StandardCopyOption.REPLACE_EXISTING);
+    channel = openChannel(path);
+    size = 0;
+  }
+
+  /** Lines that could not be written. */
+  long failures() {
+    return failures.get();
+  }
+
+  @Override
+  public void close() {
+    lock.lock();
+    try {
+      channel.close();
+    } catch (IOException e) {
+      LOG.warn("cannot close the audit log {}", path, e);
+    } finally {
+      lock.unlock();
+    }
+  }
+}

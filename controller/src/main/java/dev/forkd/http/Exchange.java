@@ -1,0 +1,252 @@
+package dev.forkd.http;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.api.rest.Json;
+import io.helidon.http.HeaderName;
+import io.helidon.http.HeaderNames;
+import io.helidon.http.Status;
+import io.helidon.webserver.http.ServerRequest;
+import io.helidon.webserver.http.ServerResponse;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+import java.net.URLDecoder;
+import java.nio.charset.StandardCharsets;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One request and its answer, in the few words the routes need. Used by the request's thread;
+ * {@link NdjsonStream} is what other threads may write to.
+ */
+public final class Exchange {
+  private final ServerRequest request;
+  private final ServerResponse response;
+  private final String requestId;
+  private final String rawPath;
+  private Map<String, String> segments = Map.of();
+  private int status;
+  private boolean started;
+
+  Exchange(ServerRequest request, ServerResponse response, String rawPath, String requestId) {
+    this.request = request;
+    this.response = response;
+    this.rawPath = rawPath;
+    this.requestId = requestId;
+  }
+
+  void matched(Map<String, String> found) {
+    this.segments = found;
+  }
+
+  public String method() {
+    return request.prologue().method().text();
+  }
+
+  public String rawPath() {
+    return rawPath;
+  }
+
+  public String requestId() {
+    return requestId;
+  }
+
+  /** Whether the answer has begun, so that its status can no longer change. */
+  boolean started() {
+    return started;
+  }
+
+  /** The status that was answered; 0 before. */
+  int status() {
+    return status;
+  }
+
+  Optional<String> header(HeaderName name) {
+    return request.headers().contains(name)
+        ? Optional.of(request.headers().get(name).get())
+        : Optional.empty();
+  }
+
+  /** A segment of the path in braces, decoded. */
+  public String segment(String name) {
+    String raw = segments.get(name);
+    if (raw == null) {
+      throw new IllegalStateException("the route has no segment {" + name + "}");
+    }
+    try {
+      // A plus sign stands for itself in a path.
+      return URLDecoder.decode(raw.replace("+", "%2B"), StandardCharsets.UTF_8);
+    } catch (IllegalArgumentException e) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "the path segment '" + raw + "' is not percent-encoded", e);
+    }
+  }
+
+  /** The sandbox named in the path; what cannot be an id is as unknown as any other. */
+  public SandboxId sandboxId() {
+    String id = segment("id");
+    if (!SandboxId.isLegal(id)) {
+      throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + shortened(id) + " not found");
+    }
+    return new SandboxId(id);
+  }
+
+  /** The tag named in the path. */
+  public Tag tag() {
+    return new Tag(shortened(segment("tag")));
+  }
+
+  /** A parameter of the query, decoded; the first if it is there several times. */
+  public Optional<String> query(String name) {
+    try {
+      return request.query().contains(name)
+          ? request.query().all(name).stream().findFirst()
+          : Optional.empty();
+    } catch (IllegalArgumentException e) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "the query parameter '" + name + "' is not decodable", e);
+    }
+  }
+
+  /** A parameter that is {@code true} or {@code false}; false when absent. */
+  public boolean queryFlag(String name) {
+    Optional<String> value = query(name);
+    if (value.isEmpty()) {
+      return false;
+    }
+    return switch (value.get()) {
+      case "true" -> true;
+      case "false" -> false;
+      default ->
+          throw new ForkdException(
+              ErrorCode.INVALID_ARGUMENT,
+              "query parameter '"
+                  + name
+                  + "' is '"
+                  + shortened(value.get())
+                  + "'; send true or false");
+    };
+  }
+
+  /** The body as a message. */
+  public <T> T body(Class<T> type) {
+    String contentType = header(HeaderNames.CONTENT_TYPE).orElse("");
+    if (!isJson(contentType)) {
+      throw new HttpFailure(
+          415,
+          ErrorCode.INVALID_ARGUMENT,
+          "the body must be JSON: send 'Content-Type: application/json', not '"
+              + shortened(contentType)
+              + "'");
+    }
+    return Json.read(boundedBody(), type);
+  }
+
+  private static boolean isJson(String contentType) {
+    String type = contentType.split(";", 2)[0].strip().toLowerCase(Locale.ROOT);
+    return type.equals("application/json")
+        || (type.startsWith("application/") && type.endsWith("+json"));
+  }
+
+  private byte[] boundedBody() {
+    if (request.headers().contentLength().orElse(0) > Limits.JSON_BYTES_MAX) {
+      throw tooLarge();
+    }
+    if (!request.content().hasEntity()) {
+      return new byte[0];
+    }
+    try (InputStream body = request.content().inputStream()) {
+      byte[] bytes = body.readNBytes(Limits.JSON_BYTES_MAX + 1);
+      if (bytes.length > Limits.JSON_BYTES_MAX) {
+        throw tooLarge();
+      }
+      return bytes;
+    } catch (IOException | UncheckedIOException e) {
+      throw new ClientGoneException(e);
+    }
+  }
+
+  private HttpFailure tooLarge() {
+    // The rest of the body is not read, so the connection cannot be used again.
+    closeConnection();
+    return new HttpFailure(
+        413,
+        ErrorCode.INVALID_ARGUMENT,
+        "the body is larger than "
+            + Limits.JSON_BYTES_MAX
+            + " bytes; large data goes through the files routes");
+  }
+
+  /** The body as it comes; its size is not limited here. */
+  public InputStream bodyStream() {
+    return request.content().hasEntity()
+        ? request.content().inputStream()
+        : InputStream.nullInputStream();
+  }
+
+  void closeConnection() {
+    response.header(HeaderNames.CONNECTION, "close");
+  }
+
+  void header(HeaderName name, String value) {
+    response.header(name, value);
+  }
+
+  /** Answers with a JSON message. */
+  public void json(int answerStatus, Object message) {
+    bytes(answerStatus, "application/json", Json.write(message));
+  }
+
+  /** Answers with an empty body. */
+  public void empty(int answerStatus) {
+    begin(answerStatus);
+    send(new byte[0]);
+  }
+
+  public void bytes(int answerStatus, String contentType, byte[] body) {
+    begin(answerStatus);
+    response.header(HeaderNames.CONTENT_TYPE, contentType);
+    send(body);
+  }
+
+  private void send(byte[] body) {
+    try {
+      response.send(body);
+    } catch (UncheckedIOException e) {
+      throw new ClientGoneException(e);
+    }
+  }
+
+  /** Answers with lines of JSON, each on its way as soon as it is written. */
+  public NdjsonStream ndjson(int answerStatus) {
+    return new NdjsonStream(stream(answerStatus, "application/x-ndjson"));
+  }
+
+  /** Answers with bytes as they come. Whoever opened the stream closes it when all is well. */
+  public OutputStream stream(int answerStatus, String contentType) {
+    begin(answerStatus);
+    response.header(HeaderNames.CONTENT_TYPE, contentType);
+    response.header(HeaderNames.CACHE_CONTROL, "no-store");
+    return response.outputStream();
+  }
+
+  private void begin(int answerStatus) {
+    if (started) {
+      throw new IllegalStateException("request " + requestId + " is answered twice");
+    }
+    started = true;
+    status = answerStatus;
+    response.status(Status.create(answerStatus));
+  }
+
+  private static String shortened(@Nullable String text) {
+    String known = text == null ? "" : text;
+    return known.length() <= 100 ? known : known.substring(0, 100) + "…";
+  }
+}

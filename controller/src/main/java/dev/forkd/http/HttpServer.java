@@ -1,0 +1,302 @@
+package dev.forkd.http;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.rest.ErrorBody;
+import dev.forkd.api.rest.Json;
+import dev.forkd.metrics.Meters;
+import io.helidon.common.configurable.Resource;
+import io.helidon.common.pki.Keys;
+import io.helidon.common.tls.Tls;
+import io.helidon.http.DirectHandler;
+import io.helidon.http.HeaderName;
+import io.helidon.http.HeaderNames;
+import io.helidon.webserver.CloseConnectionException;
+import io.helidon.webserver.WebServer;
+import io.helidon.webserver.http.HttpRouting;
+import io.helidon.webserver.http.ServerRequest;
+import io.helidon.webserver.http.ServerResponse;
+import java.io.IOException;
+import java.net.InetSocketAddress;
+import java.nio.file.Files;
+import java.time.Duration;
+import java.time.InstantSource;
+import java.util.HexFormat;
+import java.util.Optional;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.function.LongSupplier;
+import java.util.regex.Pattern;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * The listening server. Each request passes audit, then admission, then authentication, then the
+ * router, so that refusals are in the audit log, and an unknown path without a token is 401. One
+ * shot: a stopped server cannot be started again.
+ */
+public final class HttpServer implements AutoCloseable {
+  private static final Logger LOG = LoggerFactory.getLogger(HttpServer.class);
+  private static final HeaderName REQUEST_ID = HeaderNames.create("x-request-id");
+  private static final Pattern LEGAL_REQUEST_ID = Pattern.compile("[A-Za-z0-9._-]{1,64}");
+
+  private final ServerConfig config;
+  private final Router router;
+  private final BearerAuth auth;
+  private final AuditLog audit;
+  private final Meters meters;
+  private final InstantSource clock;
+  private final LongSupplier nanoClock;
+  private final Activity activity;
+  private final WebServer server;
+
+  private HttpServer(
+      ServerConfig config,
+      Router router,
+      Meters meters,
+      InstantSource clock,
+      LongSupplier nanoClock) {
+    this.config = config;
+    this.router = router;
+    this.meters = meters;
+    this.clock = clock;
+    this.nanoClock = nanoClock;
+    this.auth = new BearerAuth(config.token());
+    this.activity = new Activity(nanoClock);
+    Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
+    this.audit = AuditLog.open(config.auditLog());
+    var builder =
+        WebServer.builder()
+            .bindAddress(config.bind())
+            .shutdownHook(false)
+            .shutdownGracePeriod(Duration.ofSeconds(1))
+            .maxTcpConnections(Limits.CONNECTIONS_MAX)
+            .idleConnectionTimeout(Limits.IDLE_CONNECTION_TIMEOUT)
+            .connectionOptions(options ->
+                options.readTimeout(Limits.READ_TIMEOUT).tcpNoDelay(true).socketKeepAlive(true))
+            .featuresDiscoverServices(false)
+            .directHandlers(handlers -> {
+              for (DirectHandler.EventType event : DirectHandler.EventType.values()) {
+                handlers.addHandler(event, HttpServer::refuse);
+              }
+            })
+            .routing(HttpRouting.builder().any(this::serve));
+    tls.ifPresent(builder::tls);
+    this.server = builder.build();
+  }
+
+  /** Starts to listen. */
+  public static HttpServer start(
+      ServerConfig config,
+      Router router,
+      Meters meters,
+      InstantSource clock,
+      LongSupplier nanoClock) {
+    HttpServer server = new HttpServer(config, router, meters, clock, nanoClock);
+    try {
+      server.server.start();
+    } catch (RuntimeException e) {
+      server.audit.close();
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "cannot listen on "
+              + config.bind()
+              + " ("
+              + rootMessage(e)
+              + "); choose another address with --bind",
+          e);
+    }
+    return server;
+  }
+
+  private static String rootMessage(Throwable failure) {
+    Throwable root = failure;
+    while (root.getCause() != null) {
+      root = root.getCause();
+    }
+    return String.valueOf(root.getMessage());
+  }
+
+  private static Tls loadTls(ServerConfig.TlsFiles files) {
+    try {
+      Resource certificates =
+          Resource.create("certificate", Files.readAllBytes(files.certificate()));
+      Resource key = Resource.create("key", Files.readAllBytes(files.key()));
+      Keys keys = Keys.builder().pem(pem -> pem.key(key).certChain(certificates)).build();
+      return Tls.create(tls -> tls.privateKey(keys).privateKeyCertChain(keys));
+    } catch (IOException | RuntimeException e) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "cannot use the TLS certificate "
+              + files.certificate()
+              + " with the key "
+              + files.key()
+              + ": "
+              + rootMessage(e)
+              + "; both must be PEM, the key PKCS 8 and not encrypted",
+          e);
+    }
+  }
+
+  private void serve(ServerRequest request, ServerResponse response) {
+    long beginNanos = nanoClock.getAsLong();
+    String rawPath = request.prologue().uriPath().rawPath();
+    String requestId = requestId(request);
+    Exchange exchange = new Exchange(request, response, rawPath, requestId);
+    exchange.header(REQUEST_ID, requestId);
+    String route = "none";
+    try {
+      route = admit(exchange);
+    } finally {
+      long micros = TimeUnit.NANOSECONDS.toMicros(nanoClock.getAsLong() - beginNanos);
+      audit.record(
+          clock.instant(),
+          exchange.method(),
+          rawPath,
+          exchange.status(),
+          micros,
+          exchange.header(HeaderNames.USER_AGENT).orElse(""),
+          requestId);
+      meters.request(
+          route, exchange.status(), Duration.of(micros, java.time.temporal.ChronoUnit.MICROS));
+    }
+  }
+
+  private static String requestId(ServerRequest request) {
+    if (request.headers().contains(REQUEST_ID)) {
+      String given = request.headers().get(REQUEST_ID).get();
+      if (LEGAL_REQUEST_ID.matcher(given).matches()) {
+        return given;
+      }
+    }
+    return HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong());
+  }
+
+  private String admit(Exchange exchange) {
+    switch (activity.enter()) {
+      case FULL ->
+          fail(
+              exchange,
+              new ForkdException(
+                  ErrorCode.RESOURCE_EXHAUSTED,
+                  Limits.REQUESTS_MAX + " requests are being served; try again"));
+      case DRAINING -> {
+        exchange.closeConnection();
+        fail(
+            exchange,
+            new ForkdException(ErrorCode.UNAVAILABLE, "the daemon is stopping; try again"));
+      }
+      case ADMITTED -> {
+        try {
+          return route(exchange);
+        } finally {
+          activity.leave();
+        }
+      }
+    }
+    return "none";
+  }
+
+  @SuppressWarnings("CatchingUnchecked") // Whatever a route throws becomes an answer here.
+  private String route(Exchange exchange) {
+    String name = "none";
+    try {
+      if (!BearerAuth.isExempt(exchange.rawPath())) {
+        auth.check(exchange.header(HeaderNames.AUTHORIZATION));
+      }
+      switch (router.find(exchange.method(), exchange.rawPath())) {
+        case Router.Match.Found found -> {
+          name = found.route().method() + " " + found.route().pattern();
+          exchange.matched(found.segments());
+          found.route().handler().handle(exchange);
+          if (!exchange.started()) {
+            throw new IllegalStateException("route " + name + " did not answer");
+          }
+        }
+        case Router.Match.WrongMethod wrong -> {
+          exchange.header(HeaderNames.ALLOW, String.join(", ", wrong.allowed()));
+          throw new HttpFailure(
+              405,
+              ErrorCode.INVALID_ARGUMENT,
+              exchange.method() + " is not possible here; allowed: " + wrong.allowed());
+        }
+        case Router.Match.UnknownPath _ ->
+            throw new ForkdException(
+                ErrorCode.NOT_FOUND, "no route " + exchange.method() + " " + exchange.rawPath());
+      }
+    } catch (Exception e) {
+      fail(exchange, e);
+    } catch (LinkageError | StackOverflowError e) {
+      fail(exchange, e);
+    }
+    return name;
+  }
+
+  private static void fail(Exchange exchange, Throwable failure) {
+    Failures.Rendered rendered = Failures.render(failure, exchange.requestId());
+    if (exchange.started()) {
+      // Too late for a status: end without the last chunk, so the client knows that it is cut off.
+      LOG.debug("request {} was cut off: {}", exchange.requestId(), rendered.message());
+      throw new CloseConnectionException(rendered.message(), failure);
+    }
+    exchange.json(rendered.status(), rendered.body());
+  }
+
+  /** Answers what is so malformed that it does not reach the router. */
+  private static DirectHandler.TransportResponse refuse(
+      DirectHandler.TransportRequest request,
+      DirectHandler.EventType event,
+      io.helidon.http.Status status,
+      io.helidon.http.ServerResponseHeaders headers,
+      String message) {
+    ErrorCode code =
+        status.code() >= 500 ? ErrorCode.INTERNAL : ErrorCode.fromHttpStatus(status.code());
+    byte[] body =
+        Json.write(ErrorBody.of(code, message.isEmpty() ? status.reasonPhrase() : message));
+    return DirectHandler.TransportResponse.builder()
+        .status(status)
+        .headers(headers)
+        .header(REQUEST_ID, HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong()))
+        .header(HeaderNames.CONTENT_TYPE, "application/json")
+        .keepAlive(event.keepAlive())
+        .entity(body)
+        .build();
+  }
+
+  public int port() {
+    return server.port();
+  }
+
+  /** Where a client on this host reaches the server. */
+  public String url() {
+    InetSocketAddress bind = config.bind();
+    String host =
+        bind.getAddress() == null || bind.getAddress().isAnyLocalAddress()
+            ? "127.0.0.1"
+            : bind.getAddress().getHostAddress();
+    String bracketed = host.contains(":") ? "[" + host + "]" : host;
+    return (config.tls().isPresent() ? "https" : "http") + "://" + bracketed + ":" + port();
+  }
+
+  public Activity activity() {
+    return activity;
+  }
+
+  /** Refuses new requests, waits for those under way, then stops listening. */
+  public void stop(Duration drainTimeout) {
+    try {
+      if (!activity.drain(drainTimeout)) {
+        LOG.warn("some requests did not end within {} s and are cut off", drainTimeout.toSeconds());
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    server.stop();
+    audit.close();
+  }
+
+  @Override
+  public void close() {
+    stop(Duration.ZERO);
+  }
+}

@@ -1,0 +1,35 @@
+package dev.forkd.http;
+
+import java.time.Duration;
+
+/** What the daemon takes from the network at most. */
+public final class Limits {
+  /** Body of a JSON request. */
+  public static final int JSON_BYTES_MAX = 2 << 20;
+
+  /** Connections open at once; further ones wait in the kernel's backlog. */
+  public static final int CONNECTIONS_MAX = 2048;
+
+  /** Requests served at once; further ones are refused with 503. */
+  public static final int REQUESTS_MAX = 1024;
+
+  /** Streamed commands open at once. */
+  public static final int EXEC_STREAMS_MAX = 512;
+
+  /** A client that sends or reads nothing for so long in the middle of a message is dropped. */
+  public static final Duration READ_TIMEOUT = Duration.ofSeconds(30);
+
+  /** A connection without a request for so long is closed. */
+  public static final Duration IDLE_CONNECTION_TIMEOUT = Duration.ofMinutes(5);
+
+  /** How long requests that run may take to end once the daemon stops. */
+  public static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(10);
+
+  /** Time between two signs of life on a stream that has nothing else to say. */
+  public static final Duration STREAM_SIGN_INTERVAL = Duration.ofSeconds(2);
+
+  /** Longest path in a guest. */
+  public static final int GUEST_PATH_CHARS_MAX = 4095;
+
+  private Limits() {}
+}

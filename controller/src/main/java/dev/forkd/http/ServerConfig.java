@@ -1,0 +1,17 @@
+package dev.forkd.http;
+
+import java.net.InetSocketAddress;
+import java.nio.file.Path;
+import java.util.Optional;
+
+/**
+ * What the server needs to know.
+ *
+ * @param bind port 0 takes a free one
+ * @param token whoever sends it may do everything
+ */
+public record ServerConfig(
+    InetSocketAddress bind, String token, Path auditLog, Optional<TlsFiles> tls) {
+  /** A certificate chain and its key, both PEM; the key in PKCS 8 and not encrypted. */
+  public record TlsFiles(Path certificate, Path key) {}
+}

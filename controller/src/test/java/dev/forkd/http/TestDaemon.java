@@ -1,0 +1,134 @@
+package dev.forkd.http;
+
+import dev.forkd.api.rest.ErrorBody;
+import dev.forkd.api.rest.Json;
+import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.http.rest.RestRoutes;
+import dev.forkd.metrics.Meters;
+import dev.forkd.testkit.FakeEngine;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.InstantSource;
+import java.util.Optional;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** The real server on a free port over a {@link FakeEngine}, and a client that hides nothing. */
+final class TestDaemon implements AutoCloseable {
+  static final String TOKEN = "test-token-0123456789";
+
+  final FakeEngine engine;
+  final Path auditLog;
+  final AtomicInteger shutdowns = new AtomicInteger();
+  private final Meters meters = new Meters("0.1.0");
+  private final HttpServer server;
+  private final HttpClient client =
+      HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+
+  TestDaemon(FakeEngine engine, Path folder) {
+    this(engine, folder, Optional.empty());
+  }
+
+  TestDaemon(FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls) {
+    this.engine = engine;
+    this.auditLog = folder.resolve("logs/audit.log");
+    this.server =
+        HttpServer.start(
+            new ServerConfig(
+                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), TOKEN, auditLog, tls),
+            RestRoutes.router(
+                engine, meters, System::nanoTime, "0.1.0", shutdowns::incrementAndGet),
+            meters,
+            InstantSource.system(),
+            System::nanoTime);
+  }
+
+  String url() {
+    return server.url();
+  }
+
+  int port() {
+    return server.port();
+  }
+
+  HttpServer server() {
+    return server;
+  }
+
+  /** An answer, with its body as text. */
+  record Answer(int status, String body, HttpResponse<byte[]> response) {
+    String header(String name) {
+      return response.headers().firstValue(name).orElse("");
+    }
+
+    ErrorBody error() {
+      return Json.read(body, ErrorBody.class);
+    }
+
+    <T> T as(Class<T> type) {
+      return Json.read(response.body(), type);
+    }
+  }
+
+  Answer get(String path) {
+    return send(request(path).GET());
+  }
+
+  Answer delete(String path) {
+    return send(request(path).DELETE());
+  }
+
+  Answer post(String path, String json) {
+    return send(
+        request(path)
+            .header("Content-Type", "application/json")
+            .POST(HttpRequest.BodyPublishers.ofString(json)));
+  }
+
+  Answer post(String path) {
+    return send(request(path).POST(HttpRequest.BodyPublishers.noBody()));
+  }
+
+  HttpRequest.Builder request(String path) {
+    return open(path).header("Authorization", "Bearer " + TOKEN);
+  }
+
+  /** A request without a token. */
+  HttpRequest.Builder open(String path) {
+    return HttpRequest.newBuilder(URI.create(url() + path)).timeout(Duration.ofSeconds(30));
+  }
+
+  Answer send(HttpRequest.Builder builder) {
+    try {
+      HttpResponse<byte[]> response =
+          client.send(builder.build(), HttpResponse.BodyHandlers.ofByteArray());
+      return new Answer(
+          response.statusCode(), new String(response.body(), StandardCharsets.UTF_8), response);
+    } catch (IOException e) {
+      throw new IllegalStateException(e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new IllegalStateException(e);
+    }
+  }
+
+  /** Forks one child and gives its id. */
+  String child(String tag) {
+    Answer answer = post("/v1/sandboxes", "{\"snapshot_tag\":\"" + tag + "\"}");
+    return Json.readList(answer.response().body(), SandboxInfo.class).getFirst().id();
+  }
+
+  @Override
+  public void close() {
+    client.shutdownNow();
+    server.close();
+    meters.close();
+  }
+}

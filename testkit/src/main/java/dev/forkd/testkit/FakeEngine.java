@@ -1,0 +1,484 @@
+package dev.forkd.testkit;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.BranchSpec;
+import dev.forkd.engine.Certificate;
+import dev.forkd.engine.ChildOutcome;
+import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.EngineStats;
+import dev.forkd.engine.EvalResult;
+import dev.forkd.engine.ExecListener;
+import dev.forkd.engine.ExecResult;
+import dev.forkd.engine.ExecSession;
+import dev.forkd.engine.ExecSpec;
+import dev.forkd.engine.ForkSpec;
+import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.RecoveryReport;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.TemplateSpec;
+import java.io.ByteArrayOutputStream;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+
+/**
+ * An engine without virtual machines: snapshots and sandboxes are rows in memory, and a guest knows
+ * the few programs of {@link FakeProcess}. It keeps the rules of the real one (what exists, what is
+ * taken, what fails with which code), and can be told to fail or to wait, so that whoever stands on
+ * the front can be tested alone.
+ */
+public final class FakeEngine implements ForkdEngine {
+  private static final int MEMORY_MIB = 512;
+  private static final long EPOCH_SECONDS = 1_700_000_000L;
+
+  private final int branchConcurrency;
+  private final Map<Tag, Snapshot> snapshots = new ConcurrentSkipListMap<>();
+  private final Map<SandboxId, Guest> guests = new ConcurrentSkipListMap<>();
+  private final AtomicInteger counter = new AtomicInteger();
+  private final AtomicInteger branching = new AtomicInteger();
+  private final AtomicReference<Optional<ForkdException>> nextFailure =
+      new AtomicReference<>(Optional.empty());
+  private final AtomicReference<Runnable> duringBranch = new AtomicReference<>(() -> {});
+  private final AtomicInteger failingChildren = new AtomicInteger();
+  private volatile boolean closed;
+
+  /** A sandbox: what is seen of it, its files and its running processes. */
+  private static final class Guest {
+    private final AtomicReference<SandboxView> view;
+    private final FakeFiles files = new FakeFiles();
+    private final List<FakeProcess> processes = new CopyOnWriteArrayList<>();
+
+    Guest(SandboxView view) {
+      this.view = new AtomicReference<>(view);
+    }
+  }
+
+  public FakeEngine() {
+    this(4);
+  }
+
+  public FakeEngine(int branchConcurrency) {
+    this.branchConcurrency = branchConcurrency;
+  }
+
+  /** Puts a template there. */
+  public FakeEngine withTemplate(String tag) {
+    add(template(new Tag(tag), Snapshot.Status.READY, Optional.empty()));
+    return this;
+  }
+
+  /** Puts a template there that cannot be started. */
+  public FakeEngine withBrokenTemplate(String tag, String warning) {
+    add(template(new Tag(tag), Snapshot.Status.FAILED, Optional.of(warning)));
+    return this;
+  }
+
+  /** Lets the next call of any method fail. */
+  public void failNext(ForkdException failure) {
+    nextFailure.set(Optional.of(failure));
+  }
+
+  /** Runs inside each branch, before it ends. */
+  public void duringBranch(Runnable hook) {
+    duringBranch.set(hook);
+  }
+
+  /** Lets the last {@code count} children of the next fork fail. */
+  public void failChildren(int count) {
+    failingChildren.set(count);
+  }
+
+  /** Marks a sandbox as one whose VMM died. */
+  public void breakSandbox(SandboxId id, String reason) {
+    guest(id)
+        .view
+        .updateAndGet(view ->
+            copy(view, "failed", Optional.of(reason), view.branchCount(), Optional.empty()));
+  }
+
+  /** Commands under way in all sandboxes. */
+  public int liveProcesses() {
+    return guests.values().stream()
+        .mapToInt(guest -> (int) guest.processes.stream().filter(p -> !p.ended()).count())
+        .sum();
+  }
+
+  public boolean isClosed() {
+    return closed;
+  }
+
+  private void add(Snapshot snapshot) {
+    snapshots.put(snapshot.tag(), snapshot);
+  }
+
+  private void mayFail() {
+    Optional<ForkdException> failure = nextFailure.getAndSet(Optional.empty());
+    if (failure.isPresent()) {
+      throw failure.get();
+    }
+  }
+
+  private static Snapshot template(Tag tag, Snapshot.Status status, Optional<String> warning) {
+    return new Snapshot(
+        tag,
+        Path.of("/data/snapshots", tag.value()),
+        EPOCH_SECONDS,
+        status,
+        true,
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        MEMORY_MIB,
+        60L << 20,
+        200L << 20,
+        warning);
+  }
+
+  @Override
+  public List<Snapshot> snapshots() {
+    mayFail();
+    return List.copyOf(snapshots.values());
+  }
+
+  @Override
+  public Snapshot snapshot(Tag tag) {
+    mayFail();
+    Snapshot snapshot = snapshots.get(tag);
+    if (snapshot == null) {
+      throw new ForkdException(ErrorCode.NOT_FOUND, "snapshot " + tag + " not found");
+    }
+    return snapshot;
+  }
+
+  @Override
+  public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
+    mayFail();
+    progress.accept("making the disk");
+    progress.accept("booting");
+    if (spec.runCommands().contains("false")) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION, "template " + spec.tag() + ": 'false' exited with 1");
+    }
+    progress.accept("freezing");
+    Snapshot made = template(spec.tag(), Snapshot.Status.READY, Optional.empty());
+    if (!spec.replace() && snapshots.putIfAbsent(spec.tag(), made) != null) {
+      throw new ForkdException(
+          ErrorCode.ALREADY_EXISTS, "snapshot " + spec.tag() + " exists; delete it first");
+    }
+    add(made);
+    return made;
+  }
+
+  @Override
+  public void deleteSnapshot(Tag tag, DeleteMode mode) {
+    snapshot(tag);
+    List<Tag> dependents =
+        snapshots.values().stream()
+            .filter(other -> other.parent().equals(Optional.of(tag)))
+            .map(Snapshot::tag)
+            .toList();
+    if (!dependents.isEmpty() && mode == DeleteMode.REFUSE) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "snapshot "
+              + tag
+              + " has "
+              + dependents.size()
+              + " dependents "
+              + dependents
+              + "; delete them too with ?cascade=true or leave them with ?force=true");
+    }
+    if (mode == DeleteMode.CASCADE) {
+      dependents.forEach(dependent -> deleteSnapshot(dependent, mode));
+    }
+    snapshots.remove(tag);
+  }
+
+  @Override
+  public List<ChildOutcome> fork(ForkSpec spec) {
+    Snapshot source = snapshot(spec.snapshot());
+    if (!source.bootable()) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "snapshot " + source.tag() + " is not bootable: " + source.warning().orElse("unknown"));
+    }
+    int failing = failingChildren.getAndSet(0);
+    if (failing > 0 && !spec.partial()) {
+      throw new ForkdException(ErrorCode.UNAVAILABLE, "child 1 of " + spec.count() + " died");
+    }
+    List<ChildOutcome> outcomes = new ArrayList<>();
+    for (int i = 0; i < spec.count(); i++) {
+      if (i >= spec.count() - failing) {
+        outcomes.add(new ChildOutcome.Failed(ErrorCode.UNAVAILABLE, "child " + i + " died"));
+        continue;
+      }
+      SandboxId id = new SandboxId("sb%08x".formatted(counter.incrementAndGet()));
+      SandboxView view = newborn(id, spec);
+      guests.put(id, new Guest(view));
+      outcomes.add(new ChildOutcome.Started(view));
+    }
+    return outcomes;
+  }
+
+  private static SandboxView newborn(SandboxId id, ForkSpec spec) {
+    Certificate certificate =
+        spec.certify() || spec.prewarm()
+            ? new Certificate(
+                Certificate.State.VERIFIED,
+                Optional.of("epoch-" + id),
+                Optional.of(id.value()),
+                Optional.of("0".repeat(32)),
+                Optional.of("1".repeat(64)),
+                Optional.of("2".repeat(64)),
+                OptionalLong.of(-3),
+                OptionalLong.of(12),
+                OptionalLong.of(EPOCH_SECONDS * 1000),
+                Optional.empty())
+            : Certificate.pending();
+    return new SandboxView(
+        id,
+        spec.snapshot(),
+        EPOCH_SECONDS,
+        OptionalInt.of(4242),
+        spec.memoryLimitMib(),
+        0,
+        Optional.empty(),
+        "emulation",
+        "created",
+        Optional.empty(),
+        MEMORY_MIB,
+        OptionalLong.of(1 << 20),
+        certificate);
+  }
+
+  private static SandboxView copy(
+      SandboxView view,
+      String state,
+      Optional<String> failure,
+      int branchCount,
+      Optional<Path> branchMemory) {
+    return new SandboxView(
+        view.id(),
+        view.snapshot(),
+        view.createdAtUnix(),
+        failure.isPresent() ? OptionalInt.empty() : view.pid(),
+        view.memoryLimitMib(),
+        branchCount,
+        branchMemory.or(view::lastBranchMemoryPath),
+        view.isolation(),
+        state,
+        failure,
+        view.memoryMib(),
+        view.divergedBytes(),
+        view.certificate());
+  }
+
+  private Guest guest(SandboxId id) {
+    Guest guest = guests.get(id);
+    if (guest == null) {
+      throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id + " not found");
+    }
+    return guest;
+  }
+
+  private Guest living(SandboxId id) {
+    mayFail();
+    Guest guest = guest(id);
+    guest
+        .view
+        .get()
+        .failure()
+        .ifPresent(reason -> {
+          throw new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " failed: " + reason);
+        });
+    return guest;
+  }
+
+  @Override
+  public List<SandboxView> sandboxes() {
+    mayFail();
+    return guests.values().stream().map(guest -> guest.view.get()).toList();
+  }
+
+  @Override
+  public SandboxView sandbox(SandboxId id) {
+    mayFail();
+    return guest(id).view.get();
+  }
+
+  @Override
+  public void kill(SandboxId id) {
+    mayFail();
+    Guest guest = guests.remove(id);
+    if (guest == null) {
+      throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id + " not found");
+    }
+    guest.processes.forEach(process ->
+        process.fail(new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " was killed")));
+  }
+
+  @Override
+  public Snapshot branch(SandboxId id, BranchSpec spec) {
+    Guest guest = living(id);
+    if (branching.incrementAndGet() > branchConcurrency) {
+      branching.decrementAndGet();
+      throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "too many branches under way");
+    }
+    try {
+      duringBranch.get().run();
+      Tag tag =
+          spec.tag().orElseGet(() -> new Tag("branch-" + id + "-" + counter.incrementAndGet()));
+      boolean timed = spec.mode() != BranchSpec.Mode.FULL;
+      Snapshot made =
+          new Snapshot(
+              tag,
+              Path.of("/data/snapshots", tag.value()),
+              EPOCH_SECONDS,
+              Snapshot.Status.READY,
+              false,
+              spec.parentTag(),
+              Optional.of(id),
+              Optional.of(spec.mode().name().toLowerCase(java.util.Locale.ROOT)),
+              OptionalLong.of(9),
+              timed ? OptionalLong.of(4) : OptionalLong.empty(),
+              timed ? OptionalLong.of(40L << 20) : OptionalLong.empty(),
+              timed ? OptionalLong.of((long) MEMORY_MIB << 20) : OptionalLong.empty(),
+              OptionalLong.of(2),
+              MEMORY_MIB,
+              40L << 20,
+              1 << 20,
+              Optional.empty());
+      if (snapshots.putIfAbsent(tag, made) != null) {
+        throw new ForkdException(ErrorCode.ALREADY_EXISTS, "snapshot " + tag + " exists");
+      }
+      guest.view.updateAndGet(view ->
+          copy(
+              view,
+              "running",
+              Optional.empty(),
+              view.branchCount() + 1,
+              Optional.of(made.dir().resolve("memory.bin"))));
+      return made;
+    } finally {
+      branching.decrementAndGet();
+    }
+  }
+
+  @Override
+  public GuestReport ping(SandboxId id) {
+    Guest guest = living(id);
+    int processes = (int) guest.processes.stream().filter(p -> !p.ended()).count();
+    return new GuestReport(
+        "1.0.0", "ready", Optional.of("python"), Optional.of("1.24.2"), processes, true, 0.5);
+  }
+
+  @Override
+  public ExecResult exec(SandboxId id, ExecSpec spec) {
+    ByteArrayOutputStream out = new ByteArrayOutputStream();
+    ByteArrayOutputStream err = new ByteArrayOutputStream();
+    ExecListener collector =
+        new ExecListener() {
+          @Override
+          public void stdout(byte[] chunk) {
+            keep(out, chunk, spec.outputLimitBytes());
+          }
+
+          @Override
+          public void stderr(byte[] chunk) {
+            keep(err, chunk, spec.outputLimitBytes());
+          }
+        };
+    try (ExecSession session = startExec(id, spec, collector)) {
+      session.writeStdin(spec.stdin());
+      session.closeStdin();
+      return new ExecResult(session.await(), out.toByteArray(), err.toByteArray(), false, 1.5);
+    }
+  }
+
+  private static void keep(ByteArrayOutputStream kept, byte[] chunk, long limitBytes) {
+    int room = (int) Math.max(0, Math.min(chunk.length, limitBytes - kept.size()));
+    kept.write(chunk, 0, room);
+  }
+
+  @Override
+  public ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener) {
+    Guest guest = living(id);
+    FakeProcess process = FakeProcess.start(spec, listener);
+    guest.processes.add(process);
+    return process;
+  }
+
+  @Override
+  public EvalResult eval(SandboxId id, String code, Duration timeout) {
+    living(id);
+    return switch (code) {
+      case "1+1" -> value("2", "");
+      case "numpy.zeros(5).tolist()" -> value("[0.0, 0.0, 0.0, 0.0, 0.0]", "");
+      case "print('hi')" ->
+          new EvalResult(Optional.empty(), Optional.empty(), Optional.empty(), "hi\n", 0.7);
+      case "1/0" ->
+          new EvalResult(
+              Optional.empty(),
+              Optional.of("ZeroDivisionError: division by zero"),
+              Optional.of("Traceback (most recent call last): …"),
+              "",
+              0.7);
+      case "while True: pass" ->
+          throw new ForkdException(
+              ErrorCode.DEADLINE_EXCEEDED,
+              "eval did not end within " + timeout.toSeconds() + " s and was interrupted");
+      default -> value("'" + code.replace("'", "\\'") + "'", "");
+    };
+  }
+
+  private static EvalResult value(String repr, String stdout) {
+    return new EvalResult(Optional.of(repr), Optional.empty(), Optional.empty(), stdout, 0.7);
+  }
+
+  @Override
+  public GuestFiles files(SandboxId id) {
+    return living(id).files;
+  }
+
+  @Override
+  public EngineStats stats() {
+    return new EngineStats(snapshots.size(), guests.size(), branching.get(), branchConcurrency);
+  }
+
+  @Override
+  public RecoveryReport recovery() {
+    return new RecoveryReport(List.of("sb1"), List.of(), List.of("vm of sb2"));
+  }
+
+  @Override
+  public void close() {
+    closed = true;
+  }
+
+  /** What is there, for assertions on leftovers. */
+  public Map<String, Integer> counts() {
+    return new TreeMap<>(Map.of("snapshots", snapshots.size(), "sandboxes", guests.size()));
+  }
+}
