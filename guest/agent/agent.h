@@ -1,0 +1,158 @@
+/* forkd's guest agent: PID 1 of every guest. See guest/PROTOCOL.md for what it speaks. */
+#ifndef FORKD_AGENT_H
+#define FORKD_AGENT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define AGENT_VERSION "1.0.0"
+#define MAX_PAYLOAD 16384
+#define HEADER_BYTES 8
+#define TOKEN_BYTES 32
+#define NONCE_BYTES 32
+#define MAX_STREAMS 256
+#define MAX_REQUEST (4u << 20)
+#define INITIAL_CREDIT 262144
+#define MAX_EVALS 64
+
+enum frame_type {
+  F_SYNC = 1, F_OPEN, F_DATA, F_EOF, F_WINDOW, F_SIGNAL, F_CANCEL, F_END, F_ERROR, F_IDLE, F_READY, F_CLOCK
+};
+enum { FLAG_MORE = 1 };
+enum { CH_IN = 0, CH_OUT = 1, CH_ERR = 2 };
+
+/* Grows as needed; never shrinks but when emptied. */
+struct buffer {
+  uint8_t *data;
+  size_t start, end, capacity;
+};
+void buffer_add(struct buffer *b, const void *data, size_t size);
+void buffer_consume(struct buffer *b, size_t size);
+void buffer_clear(struct buffer *b);
+void buffer_free(struct buffer *b);
+static inline size_t buffer_size(const struct buffer *b) { return b->end - b->start; }
+static inline const uint8_t *buffer_at(const struct buffer *b) { return b->data + b->start; }
+
+/* Something that epoll tells about. */
+struct source {
+  int fd;
+  void (*ready)(struct source *self, uint32_t events);
+};
+void loop_add(struct source *source, uint32_t events);
+void loop_change(struct source *source, uint32_t events);
+void loop_remove(struct source *source);
+int64_t now_millis(void);
+
+struct stream;
+/* What a kind of request does when frames of its stream arrive, when credit comes back, and when it
+ * has to go. Null where it has nothing to do. */
+struct stream_ops {
+  void (*input)(struct stream *s, const uint8_t *data, size_t size);
+  void (*input_end)(struct stream *s);
+  void (*credit)(struct stream *s);
+  void (*signal)(struct stream *s, int number);
+  void (*cancel)(struct stream *s); /* the peer gave it up: end its work */
+  void (*detach)(struct stream *s); /* the peer is gone: what the user started goes on unheard */
+};
+struct stream {
+  uint32_t id;
+  const struct stream_ops *ops; /* null while its request is incomplete */
+  void *state;
+  struct buffer request;
+  int64_t send_credit[3];
+  int64_t receive_credit;
+  uint32_t consumed;
+};
+
+/* channel.c */
+extern struct source channel;
+extern bool host_mode;
+void channel_open(int fd);
+void channel_closed(void);
+bool channel_crowded(void);
+void channel_flush(void);
+void channel_set_token(const uint8_t token[TOKEN_BYTES]);
+void send_frame(uint32_t stream, enum frame_type type, int flags, const void *data, size_t size);
+void send_json(uint32_t stream, enum frame_type type, json_t *json);
+void stream_end(struct stream *s, json_t *result); /* takes the result; frees the stream */
+void stream_fail(struct stream *s, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void stream_fail_errno(struct stream *s, int error, const char *what);
+void stream_consumed(struct stream *s, size_t size); /* gives input credit back */
+int open_streams(void);
+void forget_streams(void);
+void announce_idle(void);
+void announce_ready(void);
+
+/* exec.c */
+void exec_start(struct stream *s, json_t *request);
+void exec_reaped(pid_t pid, int status);
+int64_t exec_next_deadline(void);
+void exec_check_deadlines(void);
+void exec_resume_output(void);
+int exec_running(void);
+/* Starts a program: true, or false with errno and the step that failed. */
+struct spawn {
+  char *const *argv;
+  char *const *env;
+  const char *cwd;
+  uid_t uid;
+  gid_t gid;
+  const gid_t *groups;
+  size_t group_count;
+  bool drop_user;
+  int fds[3];
+  int keep_fd; /* passed on as descriptor 3, or -1 */
+  int cgroup_fd; /* or -1 */
+};
+bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step);
+
+/* eval.c */
+void eval_start(struct stream *s, json_t *request);
+bool eval_reaped(pid_t pid, int status);
+void eval_launch(const char *mode);
+const char *eval_state(void);
+json_t *eval_description(void);
+bool eval_settled(void);
+bool eval_quiet(void);
+pid_t eval_pid(void);
+bool eval_reseed(char sample_hex[33]);
+int64_t eval_next_deadline(void);
+void eval_check_deadlines(void);
+
+/* files.c */
+bool files_start(struct stream *s, const char *op, json_t *request);
+
+/* guest.c */
+bool guest_start(struct stream *s, const char *op, json_t *request);
+void guest_clock(uint64_t unix_nanos);
+bool guest_idle(void);
+void guest_identity_init(void);
+
+/* cgroup.c */
+extern int cgroup_user_fd, cgroup_eval_fd;
+void cgroup_init(void);
+int cgroup_user_processes(void);
+int cgroup_eval_tasks(void);
+bool cgroup_freeze(bool freeze);
+
+/* boot.c */
+void boot(void);
+int boot_find_port(void);
+const char *boot_argument(const char *name, char *into, size_t size);
+
+/* util.c */
+void fatal(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool write_file(const char *path, const char *text);
+ssize_t read_file(const char *path, char *into, size_t size);
+void to_hex(const uint8_t *data, size_t size, char *hex);
+bool from_hex(const char *hex, uint8_t *data, size_t size);
+struct account { uid_t uid; gid_t gid; char name[64], home[256]; };
+bool find_account(const char *name, struct account *account);
+size_t find_groups(const struct account *account, gid_t *groups, size_t max);
+
+#endif

@@ -1,0 +1,162 @@
+/* The guest as a whole: time, entropy, identity, rest. */
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/random.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MACHINE_ID "/run/forkd/machine-id"
+#define ENTROPY_BYTES 64
+#define SAMPLE_BYTES 32
+#define STEP_NANOS 1000000
+
+static bool frozen;
+
+bool guest_idle(void) { return open_streams() == 0 && cgroup_user_processes() == 0 && eval_quiet(); }
+
+/* The machine id is in memory, bound over the file: a fork must not have to write its disk. */
+void guest_identity_init(void) {
+  char old[64] = "uninitialized\n";
+  read_file("/etc/machine-id", old, sizeof old);
+  if (access("/etc/machine-id", F_OK) && !write_file("/etc/machine-id", "")) return;
+  if (!write_file(MACHINE_ID, old) || mount(MACHINE_ID, "/etc/machine-id", NULL, MS_BIND, NULL))
+    note("machine-id cannot be bound: %s", strerror(errno));
+}
+
+static int64_t unix_nanos(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static bool set_clock(int64_t nanos) {
+  struct timespec t = {.tv_sec = (time_t)(nanos / 1000000000), .tv_nsec = (long)(nanos % 1000000000)};
+  return host_mode || !clock_settime(CLOCK_REALTIME, &t);
+}
+
+void guest_clock(uint64_t nanos) {
+  int64_t off = (int64_t)nanos - unix_nanos();
+  if (off > STEP_NANOS || off < -STEP_NANOS) set_clock((int64_t)nanos);
+}
+
+static bool mix_entropy(const uint8_t entropy[ENTROPY_BYTES]) {
+  struct {
+    struct rand_pool_info info;
+    uint8_t bytes[ENTROPY_BYTES];
+  } pool = {.info = {.entropy_count = ENTROPY_BYTES * 8, .buf_size = ENTROPY_BYTES}};
+  if (host_mode) return true;
+  memcpy(pool.bytes, entropy, ENTROPY_BYTES);
+  int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+  bool done = fd >= 0 && !ioctl(fd, RNDADDENTROPY, &pool) && !ioctl(fd, RNDRESEEDCRNG);
+  if (fd >= 0) close(fd);
+  return done;
+}
+
+static bool set_identity(const char *hostname, const char *machine_id) {
+  char line[40];
+  if (host_mode) return true;
+  snprintf(line, sizeof line, "%s\n", machine_id);
+  return !sethostname(hostname, strlen(hostname)) && write_file(MACHINE_ID, line);
+}
+
+static void start_epoch(struct stream *s, json_t *request) {
+  json_t *epoch = json_object_get(request, "epoch"), *time = json_object_get(request, "timeNanos");
+  const char *hostname = json_string_value(json_object_get(request, "hostname"));
+  const char *machine_id = json_string_value(json_object_get(request, "machineId"));
+  uint8_t entropy[ENTROPY_BYTES], token[TOKEN_BYTES], sample[SAMPLE_BYTES], id[16];
+  char sample_hex[2 * SAMPLE_BYTES + 1], interpreter[33];
+  if (!json_is_integer(epoch) || !json_is_integer(time) || !hostname || strlen(hostname) > 63 ||
+      !from_hex(machine_id, id, sizeof id) ||
+      !from_hex(json_string_value(json_object_get(request, "entropy")), entropy, sizeof entropy) ||
+      !from_hex(json_string_value(json_object_get(request, "token")), token, sizeof token)) {
+    stream_fail(s, "invalid_argument", "epoch needs epoch, timeNanos, entropy, hostname, machineId and token");
+    return;
+  }
+  if (!set_clock(json_integer_value(time)) || !set_identity(hostname, machine_id)) {
+    stream_fail_errno(s, errno, "clock or identity");
+    return;
+  }
+  bool reseeded = mix_entropy(entropy);
+  bool thawed = frozen && !strcmp(eval_state(), "ready");
+  if (thawed) write_file("/sys/fs/cgroup/forkd/eval/cgroup.freeze", "0");
+  reseeded &= eval_reseed(interpreter);
+  if (getrandom(sample, sizeof sample, 0) != sizeof sample) reseeded = false;
+  channel_set_token(token);
+  to_hex(sample, sizeof sample, sample_hex);
+  json_t *result = json_pack("{s:O,s:s,s:I,s:s,s:s,s:b}", "epoch", epoch, "random", sample_hex, "clockNanos",
+                             host_mode ? json_integer_value(time) : (json_int_t)unix_nanos(), "hostname", hostname,
+                             "machineId", machine_id, "reseeded", reseeded);
+  if (interpreter[0]) json_object_set_new(result, "interpreter", json_string(interpreter));
+  if (host_mode) json_object_set_new(result, "simulated", json_true());
+  stream_end(s, result);
+}
+
+static void start_freeze(struct stream *s) {
+  int64_t begin = unix_nanos();
+  int processes = cgroup_user_processes();
+  /* With nothing but an interpreter that waits for a question there is nothing to stop. */
+  if (processes == 0 && eval_quiet()) {
+    stream_end(s, json_pack("{s:b,s:i,s:i}", "frozen", 0, "processes", 0, "micros", 0));
+    return;
+  }
+  if (!cgroup_freeze(true)) {
+    cgroup_freeze(false);
+    stream_fail(s, "deadline_exceeded", "%d user processes could not be frozen in time", processes);
+    return;
+  }
+  frozen = true;
+  stream_end(s, json_pack("{s:b,s:i,s:I}", "frozen", 1, "processes", processes, "micros",
+                          (json_int_t)(unix_nanos() - begin) / 1000));
+}
+
+static void report_status(struct stream *s) {
+  json_t *status = eval_description();
+  struct sysinfo info;
+  sysinfo(&info);
+  json_object_set_new(status, "processes", json_integer(cgroup_user_processes()));
+  json_object_set_new(status, "uptimeMillis", json_integer((json_int_t)now_millis()));
+  json_object_set_new(status, "memoryTotalKib", json_integer((json_int_t)(info.totalram * info.mem_unit >> 10)));
+  json_object_set_new(status, "memoryAvailableKib", json_integer((json_int_t)(info.freeram * info.mem_unit >> 10)));
+  stream_end(s, status);
+}
+
+/* Timers that would make a fresh child do work nobody asked for. */
+static void settle(void) {
+  if (host_mode) return;
+  write_file("/proc/sys/vm/stat_interval", "3600");
+  write_file("/proc/sys/vm/dirty_writeback_centisecs", "0");
+  write_file("/proc/sys/vm/compaction_proactiveness", "0");
+}
+
+bool guest_start(struct stream *s, const char *op, json_t *request) {
+  if (!strcmp(op, "epoch")) {
+    start_epoch(s, request);
+  } else if (!strcmp(op, "freeze")) {
+    start_freeze(s);
+  } else if (!strcmp(op, "thaw")) {
+    if (frozen) cgroup_freeze(false);
+    frozen = false;
+    stream_end(s, json_object());
+  } else if (!strcmp(op, "status")) {
+    report_status(s);
+  } else if (!strcmp(op, "sync")) {
+    if (!host_mode) sync();
+    stream_end(s, json_object());
+  } else if (!strcmp(op, "settle")) {
+    settle();
+    stream_end(s, json_object());
+  } else {
+    return false;
+  }
+  return true;
+}
