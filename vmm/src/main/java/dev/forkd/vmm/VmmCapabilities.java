@@ -7,5 +7,6 @@ package dev.forkd.vmm;
  * @param version as it reports it; part of a template's manifest, since saved device state is only
  *     good for the version that wrote it
  * @param isolation the tier its guests get
+ * @param machine hash of the virtual machine it builds: saved device state fits only the same one
  */
-public record VmmCapabilities(String name, String version, Isolation isolation) {}
+public record VmmCapabilities(String name, String version, Isolation isolation, String machine) {}

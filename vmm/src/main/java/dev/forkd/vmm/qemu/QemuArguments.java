@@ -7,7 +7,12 @@ import dev.forkd.vmm.Isolation;
 import dev.forkd.vmm.RestoreSpec;
 import dev.forkd.vmm.VmHardware;
 import dev.forkd.vmm.VmName;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -119,6 +124,28 @@ final class QemuArguments {
         List.of("-chardev", "socket,id=qmp,server=on,wait=off,path=" + name.controlSocket()));
     arguments.addAll(List.of("-mon", "chardev=qmp,mode=control"));
     return arguments;
+  }
+
+  /** Names the machine that {@link #common} builds, apart from what differs from VM to VM. */
+  static String machineHash(Isolation isolation) {
+    DiskLayer layer = new DiskLayer("x", Path.of("x"), DiskLayer.Format.QCOW2);
+    List<String> arguments =
+        common(
+            "",
+            List.of(),
+            isolation,
+            new VmName("x", Path.of("x"), Path.of("x")),
+            new VmHardware(VmHardware.MIN_MEMORY_MIB),
+            new DiskChain(List.of(), layer),
+            false);
+    try {
+      byte[] digest =
+          MessageDigest.getInstance("SHA-256")
+              .digest(String.join("\n", arguments).getBytes(StandardCharsets.UTF_8));
+      return HexFormat.of().formatHex(digest, 0, 8);
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException("every JDK has SHA-256", e);
+    }
   }
 
   private static void addDisk(List<String> arguments, DiskChain disk) {

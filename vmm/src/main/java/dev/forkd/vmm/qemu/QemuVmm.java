@@ -7,6 +7,7 @@ import dev.forkd.vmm.AttachSpec;
 import dev.forkd.vmm.BootSpec;
 import dev.forkd.vmm.DiskChain;
 import dev.forkd.vmm.DiskLayer;
+import dev.forkd.vmm.Isolation;
 import dev.forkd.vmm.RestoreSpec;
 import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.VmHardware;
@@ -51,9 +52,10 @@ public final class QemuVmm implements Vmm {
    */
   public QemuVmm(QemuInstallation qemu, Path probeMemory) {
     this.qemu = qemu;
+    String version = QemuProbe.version(qemu);
+    Isolation isolation = QemuProbe.isolation(qemu, probeMemory);
     this.capabilities =
-        new VmmCapabilities(
-            "QEMU", QemuProbe.version(qemu), QemuProbe.isolation(qemu, probeMemory));
+        new VmmCapabilities("QEMU", version, isolation, QemuArguments.machineHash(isolation));
   }
 
   @Override

@@ -1,0 +1,281 @@
+package dev.forkd.guest;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.SocketChannel;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.ReentrantLock;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * The byte stream to one guest agent: one reader, many streams. A guest that sends nonsense loses
+ * the connection, nothing more.
+ */
+final class AgentChannel implements AutoCloseable {
+  private static final int MAX_STREAMS = 256;
+
+  /** Behind a write that the guest does not take, others wait this long. */
+  private static final Duration WRITE_TIMEOUT = Duration.ofSeconds(30);
+
+  static final int TOKEN_BYTES = 32;
+  private static final int NONCE_BYTES = 32;
+  private static final JsonMapper JSON = JsonMapper.shared();
+  private static final SecureRandom RANDOM = new SecureRandom();
+
+  private final SocketChannel socket;
+  private final AgentEvents events;
+  private final String who;
+  private final Map<Integer, AgentStream> streams = new ConcurrentHashMap<>();
+  private final AtomicInteger nextStream = new AtomicInteger();
+  private final ReentrantLock writing = new ReentrantLock();
+  private final CompletableFuture<JsonNode> ready = new CompletableFuture<>();
+  private final CompletableFuture<Boolean> synced = new CompletableFuture<>();
+  private volatile Optional<NonceFilter> filter = Optional.empty();
+  private volatile Optional<ForkdException> lost = Optional.empty();
+  private volatile boolean idle;
+  private volatile boolean closing;
+
+  AgentChannel(String who, SocketChannel socket, AgentEvents events) {
+    this.who = who;
+    this.socket = socket;
+    this.events = events;
+  }
+
+  /**
+   * Sends what makes the agent drop its former conversation and begin one with us; it may be sent
+   * before the guest runs.
+   */
+  void beginSync(byte[] token) {
+    if (token.length != TOKEN_BYTES) {
+      throw new IllegalArgumentException("token of " + token.length + " bytes");
+    }
+    byte[] nonce = new byte[NONCE_BYTES];
+    RANDOM.nextBytes(nonce);
+    boolean first = filter.isEmpty();
+    filter = Optional.of(new NonceFilter(nonce));
+    ByteBuffer bytes =
+        ByteBuffer.allocate(TOKEN_BYTES + Frame.HEADER_BYTES + NONCE_BYTES)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    bytes.put(token);
+    put(bytes, new Frame(0, Frame.SYNC, 0, nonce));
+    if (first) {
+      Thread.ofVirtual().name("agent-" + who).start(this::readLoop);
+    }
+    write(bytes.flip());
+  }
+
+  /** Waits until the agent has answered the sync. */
+  void awaitSync(Duration timeout) {
+    await(synced, timeout, "the guest agent did not answer");
+  }
+
+  /** Waits until the agent says that the guest is ready; returns what it says. */
+  JsonNode awaitReady(Duration timeout) {
+    return await(ready, timeout, "the guest did not become ready");
+  }
+
+  private <T> T await(CompletableFuture<T> future, Duration timeout, String what) {
+    try {
+      return future.get(timeout.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (ExecutionException e) {
+      throw e.getCause() instanceof ForkdException known
+          ? known
+          : new ForkdException(ErrorCode.INTERNAL, what, e.getCause());
+    } catch (TimeoutException e) {
+      throw new ForkdException(
+          ErrorCode.DEADLINE_EXCEEDED,
+          what + " within " + timeout.toMillis() + " ms (" + who + ")",
+          e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted: " + what, e);
+    }
+  }
+
+  private void readLoop() {
+    FrameDecoder decoder = new FrameDecoder();
+    ByteBuffer buffer = ByteBuffer.allocate(64 << 10);
+    try {
+      while (socket.read(buffer.clear()) >= 0) {
+        buffer.flip();
+        if (!synced.isDone()) {
+          if (!filter.orElseThrow().passed(buffer)) {
+            continue;
+          }
+          synced.complete(true);
+        }
+        List<Frame> frames = decoder.feed(buffer);
+        frames.forEach(this::dispatch);
+      }
+      fail(new ForkdException(ErrorCode.UNAVAILABLE, "the VMM closed the agent's channel"));
+    } catch (IOException e) {
+      fail(new ForkdException(ErrorCode.UNAVAILABLE, "agent channel: " + e.getMessage(), e));
+    } catch (ForkdException e) {
+      fail(e);
+    }
+  }
+
+  private void dispatch(Frame frame) {
+    if (frame.stream() != 0) {
+      AgentStream stream = streams.get(frame.stream());
+      // Frames of a stream that was cancelled may still be on the way.
+      if (stream != null && stream.arrived(frame)) {
+        streams.remove(frame.stream());
+        events.changed();
+      }
+      return;
+    }
+    switch (frame.type()) {
+      case Frame.IDLE -> {
+        idle = frame.payload().length == 1 && frame.payload()[0] == 1;
+        events.changed();
+      }
+      case Frame.READY -> {
+        try {
+          ready.complete(JSON.readTree(frame.payload()));
+        } catch (tools.jackson.core.JacksonException e) {
+          throw FrameDecoder.broken("a READY that is not JSON");
+        }
+      }
+      default -> throw FrameDecoder.broken("a frame of type " + frame.type() + " on stream 0");
+    }
+  }
+
+  void heardIdle(JsonNode result) {
+    JsonNode said = result.path("idle");
+    if (said.isBoolean()) {
+      idle = said.asBoolean();
+    }
+  }
+
+  /** Whether the agent last said that nothing of the user's runs. */
+  boolean idle() {
+    return idle;
+  }
+
+  int openStreams() {
+    return streams.size();
+  }
+
+  /** Opens a stream with a request. */
+  AgentStream open(Map<String, ?> request) {
+    lost.ifPresent(why -> {
+      throw new ForkdException(why.code(), why.message(), why);
+    });
+    if (streams.size() >= MAX_STREAMS) {
+      throw new ForkdException(
+          ErrorCode.RESOURCE_EXHAUSTED,
+          "sandbox " + who + " has " + MAX_STREAMS + " requests open; wait for one to end");
+    }
+    byte[] json = JSON.writeValueAsBytes(request);
+    AgentStream stream = new AgentStream(this, nextStream.incrementAndGet());
+    streams.put(stream.id(), stream);
+    int frames = Math.max(1, Math.ceilDiv(json.length, Frame.MAX_PAYLOAD_BYTES));
+    ByteBuffer bytes =
+        ByteBuffer.allocate(json.length + frames * Frame.HEADER_BYTES)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    for (int i = 0; i < frames; i++) {
+      int from = i * Frame.MAX_PAYLOAD_BYTES;
+      int to = Math.min(json.length, from + Frame.MAX_PAYLOAD_BYTES);
+      put(
+          bytes,
+          new Frame(
+              stream.id(),
+              Frame.OPEN,
+              i < frames - 1 ? Frame.MORE : 0,
+              java.util.Arrays.copyOfRange(json, from, to)));
+    }
+    write(bytes.flip());
+    return stream;
+  }
+
+  /** Gives a stream up; what it runs in the guest is killed. */
+  void cancel(int stream) {
+    if (streams.remove(stream) != null && lost.isEmpty()) {
+      send(new Frame(stream, Frame.CANCEL, 0, new byte[0]));
+      events.changed();
+    }
+  }
+
+  void sendWindow(int stream, int channel, int credit) {
+    byte[] payload = ByteBuffer.allocate(4).order(ByteOrder.LITTLE_ENDIAN).putInt(credit).array();
+    send(new Frame(stream, Frame.WINDOW, channel, payload));
+  }
+
+  void send(Frame frame) {
+    ByteBuffer bytes =
+        ByteBuffer.allocate(Frame.HEADER_BYTES + frame.payload().length)
+            .order(ByteOrder.LITTLE_ENDIAN);
+    put(bytes, frame);
+    write(bytes.flip());
+  }
+
+  private static void put(ByteBuffer into, Frame frame) {
+    into.putInt(frame.stream())
+        .putShort((short) frame.payload().length)
+        .put((byte) frame.type())
+        .put((byte) frame.flags())
+        .put(frame.payload());
+  }
+
+  private void write(ByteBuffer bytes) {
+    try {
+      if (!writing.tryLock(WRITE_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS)) {
+        throw new ForkdException(
+            ErrorCode.UNAVAILABLE,
+            "the guest of " + who + " has read nothing for " + WRITE_TIMEOUT.toSeconds() + " s");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while sending to " + who, e);
+    }
+    try {
+      while (bytes.hasRemaining()) {
+        socket.write(bytes);
+      }
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE,
+          "the agent of " + who + " cannot be reached: " + e.getMessage(),
+          e);
+    } finally {
+      writing.unlock();
+    }
+  }
+
+  private void fail(ForkdException why) {
+    lost = Optional.of(why);
+    synced.completeExceptionally(why);
+    ready.completeExceptionally(why);
+    streams.values().forEach(stream -> stream.fail(why));
+    streams.clear();
+    if (!closing) {
+      events.lost(why);
+    }
+    try {
+      socket.close();
+    } catch (IOException e) {
+      why.addSuppressed(e);
+    }
+  }
+
+  @Override
+  public void close() {
+    closing = true;
+    fail(new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + who + " was let go"));
+  }
+}

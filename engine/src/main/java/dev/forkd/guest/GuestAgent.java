@@ -1,0 +1,304 @@
+package dev.forkd.guest;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.engine.EvalResult;
+import dev.forkd.engine.ExecSpec;
+import java.io.ByteArrayOutputStream;
+import java.io.IOException;
+import java.io.OutputStream;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Optional;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * The agent inside one guest. Every call is bounded in time; replies are bounded in size; a failure
+ * carries the agent's own code.
+ *
+ * <p>Thread-safe: requests run side by side, except evaluations, which the guest queues.
+ */
+public final class GuestAgent implements AutoCloseable {
+  /** What a freshly booted agent listens for before it has an epoch. */
+  public static final byte[] INITIAL_TOKEN =
+      "forkd-agent-resync-token-0000000".getBytes(StandardCharsets.US_ASCII);
+
+  private static final HexFormat HEX = HexFormat.of();
+  private static final JsonMapper JSON = JsonMapper.shared();
+
+  /** Longer than the guest's own limit, which is the one that should strike. */
+  private static final Duration GRACE = Duration.ofSeconds(10);
+
+  /** Most bytes of one evaluation's outcome. */
+  private static final int MAX_EVAL_BYTES = 64 << 20;
+
+  private final AgentChannel channel;
+  private final String who;
+
+  private GuestAgent(String who, AgentChannel channel) {
+    this.who = who;
+    this.channel = channel;
+  }
+
+  /**
+   * Wraps a connection; nothing is sent yet.
+   *
+   * @param who the sandbox, for messages
+   */
+  public static GuestAgent attach(String who, SocketChannel socket, AgentEvents events) {
+    return new GuestAgent(who, new AgentChannel(who, socket, events));
+  }
+
+  /** Sends what begins a new conversation; allowed before the guest runs. */
+  public void beginSync(byte[] token) {
+    channel.beginSync(token);
+  }
+
+  public void awaitSync(Duration timeout) {
+    channel.awaitSync(timeout);
+  }
+
+  /** Waits until the guest has started all it starts. */
+  public AgentReady awaitReady(Duration timeout) {
+    JsonNode said = channel.awaitReady(timeout);
+    return new AgentReady(
+        said.path("agent").asString(""),
+        said.path("evaluator").asString("none"),
+        text(said, "language"),
+        text(said, "detail"));
+  }
+
+  /** Whether nothing of the user's runs, as the agent last said. */
+  public boolean idle() {
+    return channel.idle();
+  }
+
+  public int openStreams() {
+    return channel.openStreams();
+  }
+
+  /** Steps the guest's clock, without waiting for it. */
+  public void clock(long unixNanos) {
+    byte[] payload =
+        ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN).putLong(unixNanos).array();
+    channel.send(new Frame(0, Frame.CLOCK, 0, payload));
+  }
+
+  /** See {@link EpochRequest}. */
+  public EpochProof epoch(EpochRequest request, Duration timeout) {
+    JsonNode end =
+        call(
+            Map.of(
+                "op", "epoch",
+                "epoch", request.epoch(),
+                "timeNanos", request.timeNanos(),
+                "entropy", HEX.formatHex(request.entropy()),
+                "hostname", request.hostname(),
+                "machineId", request.machineId(),
+                "token", HEX.formatHex(request.nextToken())),
+            timeout);
+    return new EpochProof(
+        end.path("epoch").asLong(-1),
+        hex(end, "random").orElse(new byte[0]),
+        end.path("clockNanos").asLong(0),
+        end.path("hostname").asString(""),
+        end.path("machineId").asString(""),
+        hex(end, "interpreter"),
+        end.path("reseeded").asBoolean(false));
+  }
+
+  /** Stops all user processes until {@link #thaw}. */
+  public FreezeResult freeze(Duration timeout) {
+    JsonNode end = call(Map.of("op", "freeze"), timeout);
+    return new FreezeResult(
+        end.path("frozen").asBoolean(false),
+        end.path("processes").asInt(0),
+        end.path("micros").asLong(0));
+  }
+
+  public void thaw(Duration timeout) {
+    call(Map.of("op", "thaw"), timeout);
+  }
+
+  public AgentStatus status(Duration timeout) {
+    JsonNode end = call(Map.of("op", "status"), timeout);
+    return new AgentStatus(
+        end.path("agent").asString(""),
+        end.path("evaluator").asString("none"),
+        text(end, "language"),
+        text(end, "numpy"),
+        end.path("processes").asInt(0),
+        end.path("idle").asBoolean(false));
+  }
+
+  /** Flushes the guest's file systems. */
+  public void syncDisks(Duration timeout) {
+    call(Map.of("op", "sync"), timeout);
+  }
+
+  /** Brings the guest to rest before it becomes a template. */
+  public void settle(Duration timeout) {
+    call(Map.of("op", "settle"), timeout);
+  }
+
+  /** Runs a request whose answer is only its result. */
+  JsonNode call(Map<String, ?> request, Duration timeout) {
+    AgentStream stream = channel.open(request);
+    return drain(stream, OutputStream.nullOutputStream(), timeout, "" + request.get("op"));
+  }
+
+  JsonNode call(Map<String, ?> request, OutputStream sink, Duration timeout) {
+    AgentStream stream = channel.open(request);
+    return drain(stream, sink, timeout, "" + request.get("op"));
+  }
+
+  AgentStream open(Map<String, ?> request) {
+    return channel.open(request);
+  }
+
+  void cancel(AgentStream stream) {
+    channel.cancel(stream.id());
+  }
+
+  void sendEof(AgentStream stream) {
+    channel.send(new Frame(stream.id(), Frame.EOF, Frame.CHANNEL_INPUT, new byte[0]));
+  }
+
+  /** Consumes a stream to its end; {@code timeout} is for silence, not for the whole. */
+  JsonNode drain(AgentStream stream, OutputStream sink, Duration timeout, String what) {
+    while (true) {
+      Optional<AgentStream.Item> item = stream.next(timeout);
+      if (item.isEmpty()) {
+        channel.cancel(stream.id());
+        throw new ForkdException(
+            ErrorCode.DEADLINE_EXCEEDED,
+            "the guest of "
+                + who
+                + " did not answer '"
+                + what
+                + "' within "
+                + timeout.toMillis()
+                + " ms");
+      }
+      switch (item.get()) {
+        case AgentStream.Item.Data(_, byte[] bytes) -> {
+          try {
+            sink.write(bytes);
+          } catch (IOException e) {
+            channel.cancel(stream.id());
+            throw new ForkdException(
+                ErrorCode.CANCELLED, "the receiver of '" + what + "' went away", e);
+          }
+        }
+        case AgentStream.Item.Ended(JsonNode result) -> {
+          return result;
+        }
+        case AgentStream.Item.Failed(ForkdException why) ->
+            throw new ForkdException(why.code(), why.message(), why);
+      }
+    }
+  }
+
+  /**
+   * Evaluates code in the warm interpreter.
+   *
+   * @throws ForkdException UNIMPLEMENTED when the image has no interpreter, DEADLINE_EXCEEDED
+   */
+  public EvalResult eval(String code, Duration timeout) {
+    long begin = System.nanoTime();
+    AgentStream stream = channel.open(Map.of("op", "eval", "timeoutMillis", timeout.toMillis()));
+    byte[] bytes = code.getBytes(StandardCharsets.UTF_8);
+    ByteArrayOutputStream output = new ByteArrayOutputStream();
+    try {
+      stream.sendInput(bytes, 0, bytes.length, timeout.plus(GRACE));
+      sendEof(stream);
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.FAILED_PRECONDITION) {
+        throw e;
+      }
+      // The guest has answered before it took everything: the answer says why.
+    }
+    drain(stream, limited(output, MAX_EVAL_BYTES), timeout.plus(GRACE), "eval");
+    JsonNode said = parse(output.toByteArray());
+    return new EvalResult(
+        text(said, "result"),
+        text(said, "error"),
+        text(said, "traceback"),
+        said.path("stdout").asString(""),
+        (System.nanoTime() - begin) / 1e6);
+  }
+
+  private static OutputStream limited(ByteArrayOutputStream into, int maxBytes) {
+    return new OutputStream() {
+      @Override
+      public void write(int b) throws IOException {
+        write(new byte[] {(byte) b}, 0, 1);
+      }
+
+      @Override
+      public void write(byte[] bytes, int offset, int length) throws IOException {
+        if (into.size() + length > maxBytes) {
+          throw new IOException("the outcome is larger than " + maxBytes + " bytes");
+        }
+        into.write(bytes, offset, length);
+      }
+    };
+  }
+
+  private JsonNode parse(byte[] json) {
+    try {
+      return JSON.readTree(json);
+    } catch (JacksonException e) {
+      throw FrameDecoder.broken("an outcome that is not JSON");
+    }
+  }
+
+  /** Starts a command; what it writes is taken by {@link GuestExec#run}. */
+  public GuestExec exec(ExecSpec spec) {
+    Map<String, Object> request = new LinkedHashMap<>();
+    request.put("op", "exec");
+    request.put("args", spec.args());
+    request.put("env", new HashMap<>(spec.env()));
+    spec.cwd().ifPresent(cwd -> request.put("cwd", cwd));
+    spec.user().ifPresent(user -> request.put("user", user));
+    request.put("timeoutMillis", spec.timeout().toMillis());
+    request.put("background", spec.background());
+    request.put("stdin", spec.interactive() || spec.stdin().length > 0);
+    return new GuestExec(channel, channel.open(request), spec.timeout().plus(GRACE));
+  }
+
+  /** The guest's files. */
+  public AgentFiles files() {
+    return new AgentFiles(this);
+  }
+
+  static Optional<String> text(JsonNode node, String field) {
+    JsonNode value = node.path(field);
+    return value.isString() ? Optional.of(value.asString()) : Optional.empty();
+  }
+
+  private static Optional<byte[]> hex(JsonNode node, String field) {
+    return text(node, field)
+        .map(value -> {
+          try {
+            return HEX.parseHex(value);
+          } catch (IllegalArgumentException e) {
+            throw FrameDecoder.broken("a " + field + " that is not hexadecimal");
+          }
+        });
+  }
+
+  @Override
+  public void close() {
+    channel.close();
+  }
+}

@@ -1,0 +1,131 @@
+package dev.forkd.sandbox;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.engine.Certificate;
+import dev.forkd.guest.EpochProof;
+import dev.forkd.guest.EpochRequest;
+import dev.forkd.guest.GuestAgent;
+import dev.forkd.snapshot.SnapshotFiles;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.util.HexFormat;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * The fork handshake: gives a fresh child its own epoch, time, entropy and identity, and checks the
+ * proof its agent answers with. Nothing the child's parent left behind runs before that.
+ */
+public final class Handshake {
+  /** Largest difference between host and guest clock that is accepted. */
+  private static final long MAX_CLOCK_OFFSET_NANOS = Duration.ofMillis(50).toNanos();
+
+  private static final int ENTROPY_BYTES = 64;
+  private static final Duration TIMEOUT = Duration.ofSeconds(20);
+  private static final SecureRandom RANDOM = new SecureRandom();
+  private static final HexFormat HEX = HexFormat.of();
+
+  /** Hashes of the samples of all children of this process: the same twice is two twins. */
+  private final Set<String> seen = ConcurrentHashMap.newKeySet();
+
+  private static String hostname(String id) {
+    return "forkd-" + id;
+  }
+
+  /**
+   * Runs the handshake with a child whose vCPUs run and whose agent was sent its resync token.
+   *
+   * @param ownToken what the agent is to listen for from now on
+   * @throws ForkdException when the guest does not answer, or its proof is wrong
+   */
+  public Certificate perform(String id, GuestAgent agent, byte[] ownToken) {
+    long begin = System.nanoTime();
+    agent.awaitSync(TIMEOUT);
+    byte[] entropy = new byte[ENTROPY_BYTES];
+    RANDOM.nextBytes(entropy);
+    long epoch = RANDOM.nextLong(1, 1L << 53);
+    String machineId = HEX.formatHex(randomBytes(16));
+    long sentNanos = unixNanos();
+    EpochProof proof =
+        agent.epoch(
+            new EpochRequest(epoch, sentNanos, entropy, hostname(id), machineId, ownToken),
+            TIMEOUT);
+    long receivedNanos = unixNanos();
+    long offset = offsetNanos(proof.clockNanos(), sentNanos, receivedNanos);
+    String random = SnapshotFiles.sha256(proof.random());
+    Optional<String> interpreter = proof.interpreter().map(SnapshotFiles::sha256);
+    check(id, "epoch", Long.toString(epoch), Long.toString(proof.epoch()));
+    check(id, "hostname", hostname(id), proof.hostname());
+    check(id, "machine-id", machineId, proof.machineId());
+    if (Math.abs(offset) > MAX_CLOCK_OFFSET_NANOS) {
+      throw refused(id, "its clock is off by " + offset / 1_000_000 + " ms");
+    }
+    if (!proof.reseeded()) {
+      throw refused(id, "its kernel's random generator was not reseeded");
+    }
+    if (proof.random().length < 32 || !seen.add(random)) {
+      throw refused(id, "its random sample is short or was seen before");
+    }
+    if (interpreter.isPresent() && !seen.add(interpreter.get())) {
+      throw refused(id, "its interpreter's random sample was seen before");
+    }
+    return new Certificate(
+        Certificate.State.VERIFIED,
+        Optional.of(Long.toHexString(epoch)),
+        Optional.of(proof.hostname()),
+        Optional.of(proof.machineId()),
+        Optional.of(random),
+        interpreter,
+        OptionalLong.of(offset / 1_000_000),
+        OptionalLong.of((System.nanoTime() - begin) / 1_000_000),
+        OptionalLong.of(System.currentTimeMillis()),
+        Optional.empty());
+  }
+
+  /** How far outside the interval in which the guest must have read its clock the reading lies. */
+  static long offsetNanos(long guest, long sent, long received) {
+    return guest < sent ? guest - sent : Math.max(0, guest - received);
+  }
+
+  /** Drops what is remembered about a child that is gone. */
+  public void forget(Certificate certificate) {
+    certificate.randomSha256().ifPresent(seen::remove);
+    certificate.interpreterSha256().ifPresent(seen::remove);
+  }
+
+  /** Remembers the samples of a child adopted from a former process. */
+  public void remember(Certificate certificate) {
+    certificate.randomSha256().ifPresent(seen::add);
+    certificate.interpreterSha256().ifPresent(seen::add);
+  }
+
+  private static void check(String id, String what, String expected, String actual) {
+    if (!expected.equals(actual)) {
+      throw refused(id, "its " + what + " is '" + actual + "', expected '" + expected + "'");
+    }
+  }
+
+  private static ForkdException refused(String id, String why) {
+    return new ForkdException(
+        ErrorCode.ABORTED,
+        "sandbox " + id + " failed its fork handshake: " + why + ". It is never served; fork again",
+        Map.of("sandbox", id),
+        null);
+  }
+
+  /** Wall clock with the finest resolution the host has. */
+  public static long unixNanos() {
+    var now = java.time.Instant.now();
+    return Math.addExact(Math.multiplyExact(now.getEpochSecond(), 1_000_000_000L), now.getNano());
+  }
+
+  static byte[] randomBytes(int count) {
+    byte[] bytes = new byte[count];
+    RANDOM.nextBytes(bytes);
+    return bytes;
+  }
+}

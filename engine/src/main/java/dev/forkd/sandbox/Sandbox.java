@@ -1,0 +1,354 @@
+package dev.forkd.sandbox;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.Certificate;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.guest.GuestAgent;
+import dev.forkd.linux.Cgroup;
+import dev.forkd.vmm.RunningVm;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.HexFormat;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Consumer;
+
+/**
+ * One live sandbox and the only owner of its VM, its agent connection and its gate. It is created
+ * paused; the first request resumes it and runs the fork handshake before anything else.
+ *
+ * <p>Thread-safe.
+ */
+public final class Sandbox {
+  private static final Duration PATIENCE = Duration.ofMinutes(5);
+
+  private final SandboxId id;
+  private final RunningVm vm;
+  private final GuestAgent agent;
+  private final Handshake handshake;
+  private final String isolation;
+  private final Optional<Cgroup> cgroup;
+  private final Consumer<SandboxRecord> save;
+  private final RunGate gate;
+  private final ReentrantLock certifying = new ReentrantLock();
+  private volatile SandboxRecord record;
+  private volatile boolean killed;
+
+  /** What a sandbox shares with all others. */
+  public record Shared(
+      Handshake handshake,
+      Optional<Admission> admission,
+      boolean pausing,
+      ScheduledExecutorService clock,
+      Consumer<SandboxRecord> save) {}
+
+  /**
+   * Takes charge of a VM that is there.
+   *
+   * @param agentConnection makes the connection; gets the listener for the guest's idleness
+   * @param running whether the vCPUs run now
+   */
+  public Sandbox(
+      SandboxRecord record,
+      RunningVm vm,
+      AgentConnector agentConnection,
+      boolean running,
+      String isolation,
+      Optional<Cgroup> cgroup,
+      Shared shared) {
+    this.id = new SandboxId(record.id());
+    this.record = record;
+    this.vm = vm;
+    this.handshake = shared.handshake();
+    this.isolation = isolation;
+    this.cgroup = cgroup;
+    this.save = shared.save();
+    this.agent = agentConnection.connect(vm, this::guestChanged, this::agentLost);
+    this.gate =
+        new RunGate(
+            vm, running, shared.pausing(), shared.admission(), shared.clock(), this::guestIdle);
+    var _ = vm.exit().thenAccept(exit -> processEnded(exit.reason()));
+  }
+
+  /** Connects to the agent of a VM. */
+  public interface AgentConnector {
+    GuestAgent connect(RunningVm vm, Runnable changed, Consumer<ForkdException> lost);
+  }
+
+  public SandboxId id() {
+    return id;
+  }
+
+  public SandboxRecord record() {
+    return record;
+  }
+
+  public RunningVm vm() {
+    return vm;
+  }
+
+  private boolean guestIdle() {
+    return agent.idle() && agent.openStreams() == 0;
+  }
+
+  private void guestChanged() {
+    gate.pauseSoon();
+  }
+
+  private void agentLost(ForkdException why) {
+    if (!killed && vm.exit().isDone()) {
+      return;
+    }
+    fail("the connection to its guest agent ended: " + why.message());
+  }
+
+  private void processEnded(String reason) {
+    if (killed) {
+      return;
+    }
+    boolean limit = cgroup.map(Sandbox::wasOutOfMemory).orElse(false);
+    fail(
+        limit
+            ? "it reached its memory limit of "
+                + record.memoryLimitMib().orElse(0)
+                + " MiB and was ended"
+            : "its VMM ended: " + reason);
+  }
+
+  private static boolean wasOutOfMemory(Cgroup group) {
+    try {
+      return group.oomKills() > 0;
+    } catch (IOException e) {
+      return false;
+    }
+  }
+
+  private void fail(String reason) {
+    if (!killed && record.failure().isEmpty()) {
+      update(record.withFailure(reason));
+    }
+  }
+
+  private void update(SandboxRecord changed) {
+    record = changed;
+    save.accept(changed);
+  }
+
+  /** Something to do in a sandbox that is alive and verified; close it when done. */
+  public final class Session implements AutoCloseable {
+    private final RunGate.Pass pass;
+
+    private Session(RunGate.Pass pass) {
+      this.pass = pass;
+    }
+
+    public GuestAgent agent() {
+      return agent;
+    }
+
+    @Override
+    public void close() {
+      pass.close();
+    }
+  }
+
+  /**
+   * Resumes the sandbox for a piece of work, with its certificate verified and its clock right.
+   *
+   * @throws ForkdException UNAVAILABLE when it has failed or is being killed, ABORTED when the
+   *     handshake is refused
+   */
+  public Session enter() {
+    checkAlive();
+    boolean verified = record.certificate().state() == Certificate.State.VERIFIED;
+    RunGate.Pass pass =
+        gate.enter(
+            PATIENCE,
+            () -> {
+              if (verified) {
+                agent.clock(Handshake.unixNanos());
+              }
+            });
+    try {
+      if (!verified) {
+        certify();
+      }
+      return new Session(pass);
+    } catch (RuntimeException e) {
+      pass.close();
+      throw e;
+    }
+  }
+
+  /** A branch's hold on the sandbox: verified, and neither resumed nor paused by anyone else. */
+  public final class BranchGrip implements AutoCloseable {
+    private final RunGate.Grip grip;
+    private boolean closed;
+
+    private BranchGrip(RunGate.Grip grip) {
+      this.grip = grip;
+    }
+
+    /** Whether the guest runs, so that its processes have to be frozen. */
+    public boolean running() {
+      return grip.wasRunning();
+    }
+
+    public GuestAgent agent() {
+      return agent;
+    }
+
+    /** Lets go; only by the thread that took it. A second time is harmless. */
+    @Override
+    public void close() {
+      if (!closed) {
+        closed = true;
+        grip.close();
+      }
+    }
+  }
+
+  /**
+   * Takes hold of the sandbox for a branch. A guest that is paused because it is idle stays paused:
+   * nothing of the user's runs in it, so there is nothing to freeze.
+   */
+  public BranchGrip gripForBranch() {
+    checkAlive();
+    if (record.certificate().state() != Certificate.State.VERIFIED) {
+      enter().close();
+    }
+    return new BranchGrip(gate.grip());
+  }
+
+  private void certify() {
+    certifying.lock();
+    try {
+      if (record.certificate().state() == Certificate.State.VERIFIED) {
+        return;
+      }
+      checkAlive();
+      agent.beginSync(HexFormat.of().parseHex(record.snapshotToken()));
+      Certificate proof =
+          handshake.perform(id.value(), agent, HexFormat.of().parseHex(record.ownToken()));
+      if (record.frozen()) {
+        agent.thaw(Duration.ofSeconds(10));
+      }
+      update(record.withCertificate(proof));
+    } catch (ForkdException e) {
+      if (!killed) {
+        Certificate pending = Certificate.pending();
+        update(
+            record
+                .withCertificate(
+                    new Certificate(
+                        Certificate.State.FAILED,
+                        pending.epoch(),
+                        pending.hostname(),
+                        pending.machineId(),
+                        pending.randomSha256(),
+                        pending.interpreterSha256(),
+                        pending.clockOffsetMillis(),
+                        pending.handshakeMillis(),
+                        pending.verifiedAtUnixMillis(),
+                        Optional.of(e.message())))
+                .withFailure("its fork handshake failed: " + e.message()));
+      }
+      throw e;
+    } finally {
+      certifying.unlock();
+    }
+  }
+
+  /**
+   * @throws ForkdException UNAVAILABLE when the sandbox has failed or is being killed
+   */
+  public void checkAlive() {
+    Optional<String> failure = record.failure();
+    if (failure.isPresent()) {
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE,
+          "sandbox " + id + " has failed: " + failure.get() + ". Kill it and fork again");
+    }
+    if (killed) {
+      throw new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " is being killed");
+    }
+  }
+
+  /** Counts a branch. */
+  public void branched(Path memory) {
+    update(record.afterBranch(memory.toString()));
+  }
+
+  /** Notes that the disk chain has changed. */
+  public void diskChanged() {
+    update(
+        record.withDisk(
+            vm.disk().base().stream().map(dev.forkd.snapshot.Layers::ref).toList(),
+            vm.disk().active().id()));
+  }
+
+  /** Ends the VM and removes its cgroup; its files are the caller's to remove. */
+  public void kill() {
+    killed = true;
+    vm.kill();
+    agent.close();
+    cgroup.ifPresent(this::destroy);
+    handshake.forget(record.certificate());
+  }
+
+  private void destroy(Cgroup group) {
+    try {
+      group.destroy();
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "remove the cgroup of " + id + ": " + e.getMessage(), e);
+    }
+  }
+
+  /** Lets go without ending the VM, which goes on as it is. */
+  public void release() {
+    killed = true;
+    agent.close();
+    vm.close();
+  }
+
+  /** As seen from outside. */
+  public SandboxView view(boolean withDiverged) {
+    SandboxRecord now = record;
+    String state =
+        now.failure().isPresent()
+            ? "failed"
+            : now.certificate().state() == Certificate.State.PENDING
+                ? "created"
+                : gate.running() ? "running" : "idle";
+    return new SandboxView(
+        id,
+        new Tag(now.snapshot()),
+        now.createdAtUnix(),
+        vm.exit().isDone() ? OptionalInt.empty() : OptionalInt.of(vm.process().pid()),
+        now.memoryLimitMib(),
+        now.branchCount(),
+        now.lastBranchMemoryPath().map(Path::of),
+        isolation,
+        state,
+        now.failure(),
+        now.memoryMib(),
+        withDiverged && now.failure().isEmpty() ? diverged() : OptionalLong.empty(),
+        now.certificate());
+  }
+
+  private OptionalLong diverged() {
+    try {
+      return OptionalLong.of(vm.memory().diverged().bytes());
+    } catch (ForkdException e) {
+      return OptionalLong.empty();
+    }
+  }
+}

@@ -1,0 +1,108 @@
+package dev.forkd.sandbox;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.disk.DiskLayers;
+import dev.forkd.memory.MemoryStore;
+import dev.forkd.snapshot.ImageLedger;
+import dev.forkd.state.DataDir;
+import dev.forkd.state.SandboxState;
+import dev.forkd.state.StateStore;
+import java.io.IOException;
+import java.util.Collection;
+import java.util.List;
+import java.util.concurrent.ConcurrentSkipListMap;
+
+/** The sandboxes that live now, by id, and the removal of all that one of them holds. */
+public final class Sandboxes {
+  private final DataDir dir;
+  private final StateStore store;
+  private final ImageLedger ledger;
+  private final MemoryStore memory;
+  private final DiskLayers layers;
+  private final ConcurrentSkipListMap<SandboxId, Sandbox> live = new ConcurrentSkipListMap<>();
+
+  public Sandboxes(
+      DataDir dir, StateStore store, ImageLedger ledger, MemoryStore memory, DiskLayers layers) {
+    this.dir = dir;
+    this.store = store;
+    this.ledger = ledger;
+    this.memory = memory;
+    this.layers = layers;
+  }
+
+  public Collection<Sandbox> all() {
+    return List.copyOf(live.values());
+  }
+
+  public int size() {
+    return live.size();
+  }
+
+  /**
+   * @throws ForkdException NOT_FOUND
+   */
+  public Sandbox get(SandboxId id) {
+    Sandbox sandbox = live.get(id);
+    if (sandbox == null) {
+      throw notFound(id);
+    }
+    return sandbox;
+  }
+
+  private static ForkdException notFound(SandboxId id) {
+    return new ForkdException(
+        ErrorCode.NOT_FOUND, "sandbox '" + id + "' does not exist; forkd ls lists those that do");
+  }
+
+  public void add(Sandbox sandbox) {
+    live.put(sandbox.id(), sandbox);
+  }
+
+  /** Writes a sandbox's changed record to its row. */
+  public void save(SandboxRecord record) {
+    store
+        .findSandbox(record.id())
+        .ifPresent(row -> {
+          SandboxState state =
+              record.failure().isPresent() && row.state() == SandboxState.LIVE
+                  ? SandboxState.FAILED
+                  : row.state();
+          store.updateSandbox(row.withDetail(record.toJson()).withState(state));
+        });
+  }
+
+  /** Who holds a sandbox's images, in the ledger. */
+  public static String holder(String id) {
+    return "sandbox " + id;
+  }
+
+  /** Ends a sandbox and removes all it holds. */
+  public void kill(SandboxId id) {
+    Sandbox sandbox = live.remove(id);
+    if (sandbox == null) {
+      throw notFound(id);
+    }
+    store
+        .findSandbox(id.value())
+        .ifPresent(row -> store.updateSandbox(row.withState(SandboxState.KILLING)));
+    sandbox.kill();
+    remove(id.value());
+  }
+
+  /** Removes the files, the images nobody else needs and the row of a sandbox without a process. */
+  public void remove(String id) {
+    for (String image : ledger.release(holder(id))) {
+      memory.delete(image);
+      layers.delete(image);
+    }
+    try {
+      DataDir.deleteTree(dir.sandbox(id));
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "remove " + dir.sandbox(id) + ": " + e.getMessage(), e);
+    }
+    store.deleteSandbox(id);
+  }
+}

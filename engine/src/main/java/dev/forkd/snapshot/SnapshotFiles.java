@@ -1,0 +1,122 @@
+package dev.forkd.snapshot;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.linux.DurableFiles;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.Comparator;
+import java.util.HexFormat;
+import java.util.stream.Stream;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.DeserializationFeature;
+import tools.jackson.databind.SerializationFeature;
+import tools.jackson.databind.json.JsonMapper;
+
+/** The folder of one snapshot: {@code snapshot.json} and {@code devices.bin}. */
+public final class SnapshotFiles {
+  public static final String MANIFEST = "snapshot.json";
+  public static final String DEVICES = "devices.bin";
+
+  /** A manifest is a few KiB; more is not one. */
+  private static final long MAX_MANIFEST_BYTES = 4L << 20;
+
+  private static final JsonMapper JSON =
+      JsonMapper.builder()
+          .enable(SerializationFeature.INDENT_OUTPUT)
+          .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+          .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
+          .enable(DeserializationFeature.FAIL_ON_MISSING_CREATOR_PROPERTIES)
+          .build();
+
+  private SnapshotFiles() {}
+
+  /** Writes the manifest at once or not at all; with it the snapshot is complete. */
+  public static void write(Path folder, SnapshotManifest manifest) {
+    try {
+      DurableFiles.replace(folder.resolve(MANIFEST), JSON.writeValueAsBytes(manifest));
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "write " + folder.resolve(MANIFEST) + ": " + e.getMessage(), e);
+    }
+  }
+
+  /**
+   * Reads and checks a manifest.
+   *
+   * @throws ForkdException DATA_LOSS, naming the file and what is wrong with it
+   */
+  public static SnapshotManifest read(Path folder) {
+    Path file = folder.resolve(MANIFEST);
+    try {
+      if (Files.size(file) > MAX_MANIFEST_BYTES) {
+        throw damaged(file, "it is larger than " + MAX_MANIFEST_BYTES + " bytes", null);
+      }
+      SnapshotManifest manifest = JSON.readValue(Files.readAllBytes(file), SnapshotManifest.class);
+      if (manifest.version() != SnapshotManifest.VERSION) {
+        throw damaged(file, "its format version is " + manifest.version(), null);
+      }
+      if (!manifest.tag().equals(String.valueOf(folder.getFileName()))) {
+        throw damaged(file, "it belongs to tag '" + manifest.tag() + "'", null);
+      }
+      if (manifest.memory().isEmpty() || manifest.disk().isEmpty()) {
+        throw damaged(file, "it names no memory image or no disk", null);
+      }
+      return manifest;
+    } catch (NoSuchFileException e) {
+      throw damaged(file, "it is missing", e);
+    } catch (IOException | JacksonException e) {
+      throw damaged(
+          file, String.valueOf(e.getMessage()).lines().findFirst().orElse("unreadable"), e);
+    }
+  }
+
+  private static ForkdException damaged(
+      Path file, String how, @org.jspecify.annotations.Nullable Exception cause) {
+    return new ForkdException(
+        ErrorCode.DATA_LOSS,
+        "snapshot manifest "
+            + file
+            + " cannot be used: "
+            + how
+            + ". Delete the snapshot (forkd rmi) and make it again",
+        cause);
+  }
+
+  /** Lower-case hex SHA-256 of a small file. */
+  public static String sha256(Path file) {
+    try {
+      return sha256(Files.readAllBytes(file));
+    } catch (IOException e) {
+      throw new ForkdException(ErrorCode.DATA_LOSS, "read " + file + ": " + e.getMessage(), e);
+    }
+  }
+
+  public static String sha256(byte[] bytes) {
+    try {
+      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(bytes));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException("every JDK has SHA-256", e);
+    }
+  }
+
+  /** Removes the folder; the manifest goes first, so that a half-deleted one is never read. */
+  public static void delete(Path folder) {
+    try {
+      Files.deleteIfExists(folder.resolve(MANIFEST));
+      if (Files.isDirectory(folder)) {
+        try (Stream<Path> files = Files.walk(folder)) {
+          for (Path file : files.sorted(Comparator.reverseOrder()).toList()) {
+            Files.delete(file);
+          }
+        }
+      }
+    } catch (IOException e) {
+      throw new ForkdException(ErrorCode.INTERNAL, "delete " + folder + ": " + e.getMessage(), e);
+    }
+  }
+}
