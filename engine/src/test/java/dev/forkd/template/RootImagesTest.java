@@ -1,0 +1,162 @@
+package dev.forkd.template;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.HostPackages;
+import dev.forkd.engine.TemplateSpec.Source;
+import dev.forkd.process.Command;
+import dev.forkd.process.ProcessRunner;
+import dev.forkd.process.Programs;
+import dev.forkd.template.OciFixture.Layer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import org.apache.commons.compress.archivers.tar.TarConstants;
+import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Root images made for real with mke2fs, looked into with debugfs. */
+class RootImagesTest {
+  private static final int SIZE_MIB = 16;
+
+  @TempDir Path folder;
+  private final List<String> progress = new ArrayList<>();
+  private RootImages images;
+
+  @BeforeEach
+  void tools() {
+    Assumptions.assumeTrue(Programs.find("mke2fs").isPresent(), "no e2fsprogs on this host");
+    Assumptions.assumeTrue(
+        HostPackages.runsAsRoot() || Programs.find("fakeroot").isPresent(),
+        "neither root nor fakeroot");
+    images = new RootImages(folder.resolve("kept"), folder.resolve("staging"));
+  }
+
+  @Test
+  void anOciImageBecomesACleanFileSystemWithItsOwners() throws Exception {
+    Path image = images.make(new Source.OciLayout(layout("hello")), SIZE_MIB, progress::add);
+    ProcessRunner.check(Command.of("e2fsck", "-f", "-n", image.toString()));
+    assertThat(Files.size(image)).isEqualTo(SIZE_MIB * 1024L * 1024);
+    assertThat(debugfs(image, "cat /srv/greeting")).isEqualTo("hello");
+    assertThat(debugfs(image, "stat /srv/greeting"))
+        .containsPattern("User: +1000 +Group: +1001")
+        .containsPattern("Mode: +04755");
+    assertThat(debugfs(image, "stat /link")).contains("Fast link dest: \"srv/greeting\"");
+    assertThat(debugfs(image, "ls /")).contains("proc", "sys", "dev", "run", "tmp");
+    assertThat(debugfs(image, "features"))
+        .contains("extent")
+        .doesNotContain("has_journal")
+        .doesNotContain("metadata_csum");
+    assertThat(staged()).as("nothing unfinished is left").containsExactly(name(image));
+  }
+
+  @Test
+  void theSameImageIsMadeOnceAndEachCallerGetsItsOwnCopy() throws Exception {
+    Source source = new Source.OciLayout(layout("hello"));
+    Path first = images.make(source, SIZE_MIB, progress::add);
+    Files.write(first, new byte[0]);
+    progress.clear();
+    Path second = images.make(source, SIZE_MIB, progress::add);
+    assertThat(progress).containsExactly("use the root image made before");
+    assertThat(second).isNotEqualTo(first);
+    assertThat(debugfs(second, "cat /srv/greeting")).isEqualTo("hello");
+    images.make(source, SIZE_MIB * 2, progress::add);
+    assertThat(progress).as("another size is another image").contains("write the file system");
+  }
+
+  @Test
+  void onlyTheNewestAreKept() throws Exception {
+    for (int i = 0; i < 6; i++) {
+      Files.delete(images.make(new Source.OciLayout(layout("v" + i)), SIZE_MIB, progress::add));
+    }
+    assertThat(folder.resolve("kept").toFile().list()).hasSize(4);
+  }
+
+  @Test
+  void contentThatDoesNotFitSaysSoAndLeavesNothing() throws Exception {
+    String big = "0123456789abcdef".repeat(64 * 1024 * 15);
+    Path layout =
+        new OciFixture(folder.resolve("big"))
+            .layer(new Layer().file("big", big).tar(), true)
+            .write();
+    assertThatThrownBy(() -> images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add))
+        .isInstanceOf(ForkdException.class)
+        .hasMessageContaining("larger disk");
+    assertThat(staged()).isEmpty();
+    assertThat(folder.resolve("kept").toFile().list()).isEmpty();
+  }
+
+  @Test
+  void aRootFileIsCopiedAndGrownAndNeverWritten() throws Exception {
+    Path original = ext4("original", 8);
+    String before = AssetFiles.sha256(original);
+    Path grown = images.make(new Source.RootFile(original), SIZE_MIB, progress::add);
+    assertThat(Files.size(grown)).isEqualTo(SIZE_MIB * 1024L * 1024);
+    ProcessRunner.check(Command.of("e2fsck", "-f", "-n", grown.toString()));
+    assertThat(debugfs(grown, "cat /greeting")).isEqualTo("hello");
+    assertThat(debugfs(grown, "stats")).containsPattern("Block count: +(16384|4096)\\b");
+    assertThat(AssetFiles.sha256(original)).isEqualTo(before);
+    Path same = images.make(new Source.RootFile(original), 4, progress::add);
+    assertThat(Files.size(same)).as("never shrunk").isEqualTo(8 * 1024L * 1024);
+    assertThat(AssetFiles.sha256(same)).isEqualTo(before);
+  }
+
+  @Test
+  void whatIsNoFileSystemIsRefused() throws Exception {
+    Path text = Files.write(folder.resolve("text"), new byte[2 << 20]);
+    for (Path wrong : List.of(text, folder, folder.resolve("nothing"))) {
+      assertThatThrownBy(() -> images.make(new Source.RootFile(wrong), SIZE_MIB, progress::add))
+          .isInstanceOfSatisfying(
+              ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT))
+          .hasMessageContaining("not a raw ext4 image");
+    }
+    assertThat(staged()).isEmpty();
+  }
+
+  @Test
+  void packageNamesThatCouldBeOptionsOrPatternsAreRefusedBeforeAnythingRuns() {
+    for (String name : List.of("--help", "?essential", "a,b", "A", "", "x y", "../x")) {
+      assertThatThrownBy(
+              () -> images.make(new Source.Packages(List.of(name)), SIZE_MIB, progress::add))
+          .isInstanceOfSatisfying(
+              ForkdException.class,
+              e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT));
+    }
+    assertThat(progress).isEmpty();
+  }
+
+  private Path layout(String greeting) throws IOException {
+    return new OciFixture(Files.createTempDirectory(folder, "oci"))
+        .layer(new Layer().put("srv/greeting", TarConstants.LF_NORMAL, 04755, "", greeting))
+        .layer(new Layer().symlink("link", "srv/greeting"))
+        .write();
+  }
+
+  private Path ext4(String name, int sizeMib) throws IOException {
+    Path tree = Files.createDirectory(folder.resolve(name + "-tree"));
+    Files.writeString(tree.resolve("greeting"), "hello");
+    Path image = folder.resolve(name);
+    ProcessRunner.check(Command.of(Ext4.makeCommand(tree, image, sizeMib)));
+    return image;
+  }
+
+  private static String debugfs(Path image, String request) {
+    return ProcessRunner.check(Command.of("debugfs", "-R", request, image.toString())).stdout();
+  }
+
+  private List<String> staged() {
+    String[] names = folder.resolve("staging").toFile().list();
+    return names == null ? List.of() : List.of(names);
+  }
+
+  private static String name(Path path) {
+    return path.getFileName().toString();
+  }
+}
