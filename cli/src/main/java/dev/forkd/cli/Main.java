@@ -17,7 +17,24 @@ import picocli.CommandLine.Command;
     mixinStandardHelpOptions = true,
     versionProvider = Main.Version.class,
     synopsisSubcommandLabel = "COMMAND",
-    subcommands = {DoctorCommand.class, WarmUpCommand.class})
+    subcommands = {
+      DoctorCommand.class,
+      TemplateCommand.class,
+      SnapshotCommand.class,
+      ForkCommand.class,
+      LsCommand.class,
+      PsCommand.class,
+      ExecCommand.class,
+      EvalCommand.class,
+      CpCommand.class,
+      BranchCommand.class,
+      TreeCommand.class,
+      ImagesCommand.class,
+      RmiCommand.class,
+      KillCommand.class,
+      CompletionCommand.class,
+      WarmUpCommand.class
+    })
 public final class Main implements Runnable {
   /** Any failure. */
   static final int FAILURE = 1;

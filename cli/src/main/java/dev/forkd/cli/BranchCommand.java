@@ -1,0 +1,69 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.rest.BranchRequest;
+import dev.forkd.api.rest.SnapshotInfo;
+import java.util.Optional;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Saves a running sandbox as a snapshot. */
+@Command(name = "branch", description = "save a running sandbox as a snapshot; it goes on")
+final class BranchCommand extends ApiCommand {
+  @Parameters(index = "0", paramLabel = "ID", description = "the sandbox")
+  private String id;
+
+  @Parameters(
+      index = "1",
+      arity = "0..1",
+      paramLabel = "TAG",
+      description = "of the snapshot; made up when left out")
+  private String positionalTag = "";
+
+  @Option(names = "--tag", paramLabel = "TAG", description = "the same as an option")
+  private String tag = "";
+
+  @Option(
+      names = "--full",
+      description = "copy all of guest memory in the pause, not just what diverged")
+  private boolean full;
+
+  @Option(names = "--measure-diff", description = "full, and report what a diff would have cost")
+  private boolean measureDiff;
+
+  @Option(names = "--json", description = "print the snapshot as JSON")
+  private boolean json;
+
+  @Override
+  int run(Api api) {
+    String chosen = tag.isEmpty() ? positionalTag : tag;
+    SnapshotInfo snapshot =
+        api.branch(
+            id,
+            new BranchRequest(
+                chosen.isEmpty() ? Optional.empty() : Optional.of(chosen),
+                measureDiff,
+                !full && !measureDiff,
+                false,
+                Optional.empty(),
+                Optional.empty(),
+                Optional.empty()));
+    if (json) {
+      printJson(snapshot);
+      return 0;
+    }
+    out().println(snapshot.tag());
+    err().println("✓ " + describe(snapshot));
+    snapshot.warning().ifPresent(warning -> err().println("⚠ " + warning));
+    return 0;
+  }
+
+  static String describe(SnapshotInfo snapshot) {
+    StringBuilder text = new StringBuilder("branched");
+    snapshot.pauseMs().ifPresent(ms -> text.append(", paused ").append(ms).append(" ms"));
+    snapshot
+        .diffPhysicalBytes()
+        .ifPresent(bytes -> text.append(", ").append(Format.bytes(bytes)).append(" diverged"));
+    return text.toString();
+  }
+}

@@ -1,0 +1,82 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import java.io.IOException;
+import java.io.PrintWriter;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.Map;
+import picocli.CommandLine.Option;
+
+/** How a command finds its daemon: the one that was named, the one that runs, or a new one. */
+final class Connection {
+  @Option(
+      names = "--daemon-url",
+      paramLabel = "URL",
+      description = "the daemon to talk to (FORKD_URL); otherwise the one of the data dir")
+  private String url = "";
+
+  @Option(names = "--daemon-token", paramLabel = "TOKEN", hidden = true)
+  private String token = "";
+
+  @Option(
+      names = "--data-dir",
+      paramLabel = "DIR",
+      description = "where forkd keeps everything (FORKD_DATA_DIR)")
+  private String dataDir = "";
+
+  private Map<String, String> environment = System.getenv();
+
+  /** For tests. */
+  Connection in(Map<String, String> other) {
+    this.environment = other;
+    return this;
+  }
+
+  DataDir dataDir() {
+    Map<String, String> effective = new HashMap<>(environment);
+    if (!dataDir.isEmpty()) {
+      effective.put("FORKD_DATA_DIR", dataDir);
+    }
+    return DataDir.from(effective);
+  }
+
+  /** A daemon to talk to; one is started in the background when none runs and none was named. */
+  Api open(PrintWriter progress) {
+    String named = first(url, environment.getOrDefault("FORKD_URL", ""));
+    if (!named.isEmpty()) {
+      return new HttpApi(withoutSlash(named), token(dataDir().tokenFile()));
+    }
+    DaemonFile daemon = new DaemonStarter(dataDir(), environment, progress).findOrStart();
+    return new HttpApi(withoutSlash(daemon.url()), token(Path.of(daemon.tokenFile())));
+  }
+
+  private String token(Path file) {
+    String given = first(token, environment.getOrDefault("FORKD_TOKEN", ""));
+    if (!given.isEmpty() || !Files.exists(file)) {
+      return given;
+    }
+    try {
+      return Files.readString(file).strip();
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.UNAUTHENTICATED,
+          "cannot read the token in "
+              + file
+              + " ("
+              + e
+              + "): set FORKD_TOKEN to the daemon's token",
+          e);
+    }
+  }
+
+  private static String first(String one, String other) {
+    return one.isEmpty() ? other : one;
+  }
+
+  private static String withoutSlash(String address) {
+    return address.endsWith("/") ? address.substring(0, address.length() - 1) : address;
+  }
+}

@@ -1,0 +1,51 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.rest.SandboxInfo;
+import java.util.List;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Ends sandboxes. */
+@Command(name = "kill", description = "end sandboxes and free all they hold")
+final class KillCommand extends ApiCommand {
+  @Parameters(arity = "0..*", paramLabel = "ID", description = "which")
+  private List<String> ids = List.of();
+
+  @Option(names = "--all", description = "every sandbox")
+  private boolean all;
+
+  @Option(names = "--tag", paramLabel = "TAG", description = "every child of this snapshot")
+  private String tag = "";
+
+  @Override
+  int run(Api api) {
+    int ways = (ids.isEmpty() ? 0 : 1) + (all ? 1 : 0) + (tag.isEmpty() ? 0 : 1);
+    if (ways != 1) {
+      throw usage("give ids, or --all, or --tag TAG");
+    }
+    List<String> chosen =
+        ids.isEmpty()
+            ? api.sandboxes().stream()
+                .filter(sandbox -> all || sandbox.snapshotTag().equals(tag))
+                .map(SandboxInfo::id)
+                .toList()
+            : ids;
+    int status = 0;
+    for (String id : chosen) {
+      try {
+        api.kill(id);
+        out().println("✓ " + id);
+      } catch (ForkdException e) {
+        // One that another caller ended meanwhile is what --all and --tag wanted.
+        if (!ids.isEmpty() || e.code() != ErrorCode.NOT_FOUND) {
+          err().println("✗ " + id + ": " + e.message());
+          status = Main.FAILURE;
+        }
+      }
+    }
+    return status;
+  }
+}

@@ -1,0 +1,165 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.rest.CreateTemplate;
+import dev.forkd.api.rest.SnapshotInfo;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
+import picocli.CommandLine;
+import picocli.CommandLine.ArgGroup;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+
+/** Builds and lists templates. */
+@Command(
+    name = "template",
+    description = "build or list templates",
+    mixinStandardHelpOptions = true,
+    synopsisSubcommandLabel = "COMMAND",
+    subcommands = {TemplateCommand.Build.class, TemplateCommand.Ls.class})
+final class TemplateCommand implements Runnable {
+  @CommandLine.Spec private CommandLine.Model.CommandSpec spec;
+
+  @Override
+  public void run() {
+    throw new CommandLine.ParameterException(spec.commandLine(), "which of build and ls?");
+  }
+
+  /** Where the root file system comes from. */
+  static final class Source {
+    @Option(
+        names = "--packages",
+        split = ",",
+        paramLabel = "A,B",
+        description = "Debian packages in a fresh minimal Debian 12")
+    private List<String> packages = List.of();
+
+    @Option(
+        names = "--from-oci",
+        paramLabel = "LAYOUT",
+        description = "a folder or tar with an OCI image layout")
+    private Optional<Path> ociLayout = Optional.empty();
+
+    @Option(names = "--rootfs", paramLabel = "FILE", description = "a raw ext4 image; it is copied")
+    private Optional<Path> rootfs = Optional.empty();
+  }
+
+  /** Makes one. */
+  @Command(
+      name = "build",
+      description = "make a root file system, boot it once, warm it, freeze it")
+  static final class Build extends ApiCommand {
+    @Parameters(paramLabel = "NAME", description = "the template's tag")
+    private String name;
+
+    @ArgGroup(multiplicity = "1")
+    private Source source = new Source();
+
+    @Option(
+        names = "--run",
+        paramLabel = "CMD",
+        description = "shell command in the booted guest before the freeze; repeatable")
+    private List<String> run = List.of();
+
+    @Option(
+        names = "--warm",
+        paramLabel = "CODE",
+        description = "code for the warm interpreter before the freeze; repeatable")
+    private List<String> warm = List.of();
+
+    @Option(names = "--memory-mib", paramLabel = "MIB", description = "guest memory (512)")
+    private long memoryMib;
+
+    @Option(names = "--disk-mib", paramLabel = "MIB", description = "size of the root disk (2048)")
+    private long diskMib;
+
+    @Option(names = "--kernel", paramLabel = "FILE", description = "boot this kernel instead")
+    private Optional<Path> kernel = Optional.empty();
+
+    @Option(
+        names = "--boot-timeout-secs",
+        paramLabel = "N",
+        description = "give the guest this long to get ready")
+    private long bootTimeoutSecs;
+
+    @Option(names = "--replace", description = "build again although it is there")
+    private boolean replace;
+
+    @Option(names = "--json", description = "print the template as JSON")
+    private boolean json;
+
+    @Override
+    int run(Api api) {
+      long begin = System.nanoTime();
+      SnapshotInfo made = api.bake(recipe(), line -> err().println("==> " + line));
+      if (json) {
+        printJson(made);
+      } else {
+        Duration taken = Duration.ofNanos(System.nanoTime() - begin);
+        out().println(made.tag());
+        err().println("✓ template " + made.tag() + " in " + Format.duration(taken));
+      }
+      return 0;
+    }
+
+    /** Paths are the caller's; the daemon runs elsewhere on this host. */
+    private CreateTemplate recipe() {
+      return new CreateTemplate(
+          name,
+          source.packages.isEmpty() ? Optional.empty() : Optional.of(source.packages),
+          source.ociLayout.map(Build::absolute),
+          source.rootfs.map(Build::absolute),
+          kernel.map(Build::absolute),
+          given(memoryMib),
+          given(diskMib),
+          run,
+          warm,
+          given(bootTimeoutSecs),
+          replace);
+    }
+
+    private static String absolute(Path path) {
+      return path.toAbsolutePath().normalize().toString();
+    }
+
+    private static OptionalLong given(long value) {
+      return value == 0 ? OptionalLong.empty() : OptionalLong.of(value);
+    }
+  }
+
+  /** Lists them. */
+  @Command(name = "ls", description = "list the templates")
+  static final class Ls extends ApiCommand {
+    @Option(names = "--json", description = "print them as JSON")
+    private boolean json;
+
+    @Override
+    int run(Api api) {
+      List<SnapshotInfo> templates =
+          api.snapshots().stream().filter(SnapshotInfo::template).toList();
+      if (json) {
+        printJson(templates);
+      } else {
+        out().print(render(templates, Instant.now().getEpochSecond()));
+      }
+      return 0;
+    }
+  }
+
+  static String render(List<SnapshotInfo> templates, long nowUnix) {
+    Table table = new Table("TAG", "STATUS", ">GUEST MEMORY", ">ON DISK", "AGE");
+    for (SnapshotInfo template : templates) {
+      table.row(
+          template.tag(),
+          template.status(),
+          template.memoryMib() + " MiB",
+          Format.bytes(template.memoryBytes() + template.diskBytes()),
+          Format.age(template.createdAtUnix(), nowUnix));
+    }
+    return table.render();
+  }
+}
