@@ -1,6 +1,10 @@
 package dev.forkd.cli;
 
+import static java.util.stream.Collectors.joining;
+
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.HostPackage;
+import dev.forkd.api.HostPackages;
 import dev.forkd.linux.Memfd;
 import dev.forkd.linux.Userfaultfd;
 import dev.forkd.vmm.Isolation;
@@ -40,6 +44,7 @@ final class HostChecks {
     List<Check> checks = new ArrayList<>();
     checks.add(platform(System.getProperty("os.name"), System.getProperty("os.arch")));
     checks.add(jdk(Runtime.version()));
+    checks.add(packages(HostPackages.ofThisHost()));
     checks.addAll(vmm());
     checks.add(cgroups());
     checks.addAll(guest());
@@ -66,6 +71,18 @@ final class HostChecks {
     return version.feature() >= 25
         ? Check.pass("jdk", found, meaning)
         : Check.fail("jdk", found, meaning, "install Temurin 25; ./forkd without a JDK says how");
+  }
+
+  static Check packages(HostPackages packages) {
+    String meaning = "run guests, and make kernels, agents and root images for them";
+    List<HostPackage> missing = packages.missing();
+    return missing.isEmpty()
+        ? Check.pass("packages", packages.needed().size() + " are there", meaning)
+        : Check.fail(
+            "packages",
+            "missing: " + missing.stream().map(HostPackage::name).collect(joining(", ")),
+            meaning,
+            packages.installCommandLine(missing) + " (forkd quickstart does it)");
   }
 
   /** QEMU's version, and which acceleration really runs a guest. */

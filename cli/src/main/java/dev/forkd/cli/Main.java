@@ -18,6 +18,8 @@ import picocli.CommandLine.Command;
     versionProvider = Main.Version.class,
     synopsisSubcommandLabel = "COMMAND",
     subcommands = {
+      QuickstartCommand.class,
+      ServeCommand.class,
       DoctorCommand.class,
       TemplateCommand.class,
       SnapshotCommand.class,
@@ -32,6 +34,7 @@ import picocli.CommandLine.Command;
       ImagesCommand.class,
       RmiCommand.class,
       KillCommand.class,
+      BenchCommand.class,
       CompletionCommand.class,
       WarmUpCommand.class
     })

@@ -1,0 +1,114 @@
+package dev.forkd.cli;
+
+import dev.forkd.api.DefaultTemplate;
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.rest.SnapshotInfo;
+import java.io.InputStream;
+import java.time.Duration;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
+
+/** Measures the daemon as a client sees it; leaves nothing behind. */
+@Command(
+    name = "bench",
+    description = "measure fork to first eval, exec, eval and the branch pause; medians")
+final class BenchCommand extends ApiCommand {
+  private static final Duration EVAL_TIMEOUT = Duration.ofSeconds(30);
+  private static final String FORK = "fork to first eval";
+  private static final String EVAL = "second eval in the same child";
+  private static final String EXEC = "exec true";
+  private static final String BRANCH = "branch diff, whole request";
+  private static final String PAUSE = "branch diff, pause of the source";
+
+  @Option(names = "--tag", paramLabel = "TAG", description = "fork from this (${DEFAULT-VALUE})")
+  private String tag = DefaultTemplate.TAG.value();
+
+  @Option(names = "-n", paramLabel = "N", description = "rounds, 1 to 1000 (${DEFAULT-VALUE})")
+  private int rounds = 5;
+
+  @Option(names = "--code", paramLabel = "CODE", description = "what is evaluated")
+  private String code = "numpy.zeros(5).tolist()";
+
+  @Option(names = "--json", description = "print the medians in milliseconds as JSON")
+  private boolean json;
+
+  @Override
+  int run(Api api) {
+    if (rounds < 1 || rounds > 1000) {
+      throw usage("-n " + rounds + " is not between 1 and 1000");
+    }
+    Map<String, double[]> all = new LinkedHashMap<>();
+    for (String name : List.of(FORK, EVAL, EXEC, BRANCH, PAUSE)) {
+      all.put(name, new double[rounds]);
+    }
+    for (int round = 0; round < rounds; round++) {
+      err().println("==> round " + (round + 1) + " of " + rounds);
+      round(api, round, all);
+    }
+    if (json) {
+      Map<String, Double> medians = new LinkedHashMap<>();
+      all.forEach((name, millis) -> medians.put(name, new Series(millis).median()));
+      printJson(medians);
+      return 0;
+    }
+    out().print(render(all));
+    return 0;
+  }
+
+  static String render(Map<String, double[]> all) {
+    Table table = new Table("WHAT", ">MEDIAN", ">LEAST", ">MOST");
+    all.forEach((name, millis) -> {
+      Series series = new Series(millis);
+      table.row(
+          name,
+          Series.show(series.median()),
+          Series.show(series.least()),
+          Series.show(series.most()));
+    });
+    return table.render();
+  }
+
+  private void round(Api api, int round, Map<String, double[]> all) {
+    long begin = System.nanoTime();
+    String id =
+        api.fork(Requests.fork(tag, 1))
+            .getFirst()
+            .sandbox()
+            .orElseThrow(BenchCommand::missing)
+            .id();
+    try {
+      api.eval(id, code, EVAL_TIMEOUT);
+      put(all, FORK, round, begin);
+      begin = System.nanoTime();
+      api.eval(id, code, EVAL_TIMEOUT);
+      put(all, EVAL, round, begin);
+      begin = System.nanoTime();
+      api.exec(id, Requests.exec("true"), InputStream.nullInputStream(), new Requests.Collected());
+      put(all, EXEC, round, begin);
+      begin = System.nanoTime();
+      SnapshotInfo branch = api.branch(id, Requests.diffBranch(Optional.empty()));
+      put(all, BRANCH, round, begin);
+      api.deleteSnapshot(branch.tag(), false, false);
+      series(all, PAUSE)[round] = branch.pauseMs().orElseThrow();
+    } finally {
+      api.kill(id);
+    }
+  }
+
+  private static ForkdException missing() {
+    return new ForkdException(ErrorCode.INTERNAL, "the daemon answered a fork without a sandbox");
+  }
+
+  private static void put(Map<String, double[]> all, String name, int round, long begin) {
+    series(all, name)[round] = (System.nanoTime() - begin) / 1e6;
+  }
+
+  private static double[] series(Map<String, double[]> all, String name) {
+    return all.getOrDefault(name, new double[0]);
+  }
+}

@@ -1,0 +1,366 @@
+package dev.forkd.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.forkd.cli.FakeDaemon.Outcome;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Base64;
+import java.util.Map;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Shows what each command asks of a daemon, what it prints, and the status it ends with. */
+class CommandsTest {
+  private static final String CHILD =
+      """
+      {"id":"sb1","snapshot_tag":"python","netns":null,"guest_addr":"10.42.0.2:8888",
+       "created_at_unix":1,"pid":77,"memory_limit_mib":256,"has_branched":true,
+       "last_branch_memory_path":null,"branch_count":1,"isolation":"emulation","state":"idle",
+       "memory_mib":512,"diverged_bytes":1048576,"a_later_field":[1],
+       "certificate":{"state":"verified","hostname":"sb1","clock_offset_ms":3}}\
+      """;
+  private static final String TEMPLATE =
+      """
+      {"tag":"python","dir":"/d/python","created_at_unix":1,"status":"ready","bootable":true,
+       "template":true,"memory_mib":512,"memory_bytes":104857600,"disk_bytes":209715200}\
+      """;
+  private static final String BRANCH =
+      """
+      {"tag":"b1","dir":"/d/b1","created_at_unix":2,"branched_from":"sb1","pause_ms":7,
+       "diff_physical_bytes":2097152,"status":"ready","bootable":true,"template":false,
+       "parent_tag":"python","memory_mib":512,"memory_bytes":1,"disk_bytes":1}\
+      """;
+
+  @TempDir Path folder;
+  private FakeDaemon daemon;
+
+  @BeforeEach
+  void start() throws Exception {
+    daemon =
+        new FakeDaemon()
+            .answers("GET /v1/sandboxes", 200, "[" + CHILD + "]")
+            .answers("GET /v1/sandboxes/sb1", 200, CHILD)
+            .answers("GET /v1/snapshots", 200, "[" + TEMPLATE + "," + BRANCH + "]")
+            .answers("GET /v1/snapshots/b1", 200, BRANCH);
+  }
+
+  @AfterEach
+  void stop() {
+    daemon.close();
+  }
+
+  @Test
+  void wrongUsageIsStatusTwo() {
+    for (String line :
+        new String[] {
+          "",
+          "nonsense",
+          "fork",
+          "fork --tag a b",
+          "kill",
+          "kill --all sb1",
+          "exec sb1",
+          "ps",
+          "rmi",
+          "rmi --cascade --force a",
+          "cp a b",
+          "cp sb1:/a sb2:/b",
+          "cp a sb1:relative",
+          "template",
+          "template build a",
+          "template build a --packages x --rootfs y",
+          "bench -n 0",
+          "quickstart -n 1001"
+        }) {
+      Outcome outcome =
+          line.isEmpty()
+              ? FakeDaemon.execute()
+              : line.startsWith("cp") || line.startsWith("kill") || line.startsWith("fork")
+                  ? daemon.run(line.split(" "))
+                  : line.startsWith("bench")
+                      ? daemon.run(line.split(" "))
+                      : FakeDaemon.execute(line.split(" "));
+      assertThat(outcome.status()).as("'%s': %s", line, outcome.err()).isEqualTo(2);
+      assertThat(outcome.err()).as(line).isNotBlank();
+    }
+    assertThat(daemon.asked).isEmpty();
+  }
+
+  @Test
+  void aRefusalIsOneLineWithTheDaemonsWords() {
+    Outcome outcome = daemon.run("ps", "sbnope");
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.err()).startsWith("Error: no GET /v1/sandboxes/sbnope").contains("404");
+    assertThat(outcome.err().lines()).hasSize(1);
+  }
+
+  @Test
+  void aDaemonThatIsNotThereIsNamed() {
+    Outcome outcome = FakeDaemon.execute("ls", "--daemon-url", "http://127.0.0.1:1");
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.err()).contains("no daemon answers at http://127.0.0.1:1");
+  }
+
+  @Test
+  void somethingThatIsNoDaemonIsSaidSo() {
+    daemon.answers("GET /v1/sandboxes", 200, "<html>");
+    assertThat(daemon.run("ls").err()).contains("does not answer like a forkd daemon");
+  }
+
+  @Test
+  void forkPrintsIdsAndSendsWhatWasAsked() {
+    daemon.answers("POST /v1/sandboxes", 201, "[" + CHILD + "]");
+    Outcome outcome = daemon.run("fork", "python", "-n", "3", "--memory-limit-mib", "256");
+    assertThat(outcome).isEqualTo(new Outcome(0, "sb1\n", ""));
+    assertThat(daemon.asked.getFirst())
+        .contains("\"snapshot_tag\":\"python\"")
+        .contains("\"n\":3")
+        .contains("\"memory_limit_mib\":256");
+  }
+
+  @Test
+  void aPartialForkThatLostOneFails() {
+    daemon.answers(
+        "POST /v1/sandboxes",
+        201,
+        "[{\"sandbox\":" + CHILD + "},{\"error\":\"no memory\",\"code\":\"resource_exhausted\"}]");
+    Outcome outcome = daemon.run("fork", "python", "-n", "2", "--partial");
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.out()).isEqualTo("sb1\n");
+    assertThat(outcome.err()).contains("no memory");
+  }
+
+  @Test
+  void lsPsAndTreeShowTheSameSandbox() {
+    assertThat(daemon.run("ls").out()).contains("sb1  python    idle").contains("1 MiB");
+    assertThat(daemon.run("ls", "--json").out()).startsWith("[{\"id\":\"sb1\"").endsWith("]\n");
+    assertThat(daemon.run("ps", "sb1").out())
+        .contains("certificate             verified")
+        .contains("clock offset          3 ms");
+    assertThat(daemon.run("tree").out())
+        .isEqualTo(
+            """
+            ▣ python  template
+            └─ ● sb1  idle, 1 MiB of its own
+               └─ ◆ b1  snapshot, paused 7 ms, 2 MiB diverged
+            """);
+    assertThat(daemon.run("tree", "--json").out())
+        .contains("{\"kind\":\"snapshot\",\"name\":\"b1\",\"parent\":\"sb1\"}");
+  }
+
+  @Test
+  void snapshotsAndImages() {
+    assertThat(daemon.run("snapshot", "ls").out()).contains("b1").contains("7 ms");
+    assertThat(daemon.run("snapshot", "info", "b1").out()).contains("branched from       sb1");
+    assertThat(daemon.run("template", "ls").out()).contains("python").doesNotContain("b1");
+    assertThat(daemon.run("images").out()).contains("300 MiB").contains("total 300 MiB");
+  }
+
+  @Test
+  void execStreamsBothStreamsAndPassesTheStatusOn() {
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/exec/stream",
+        200,
+        "{\"session\":\"1\"}\n{\"alive\":true}\n{\"exit_code\":3}\n");
+    assertThat(daemon.run("exec", "sb1", "--", "sh", "-c", "exit 3").status()).isEqualTo(3);
+    assertThat(daemon.asked.getFirst()).contains("\"args\":[\"sh\",\"-c\",\"exit 3\"]");
+    HttpApi api = new HttpApi(daemon.url(), "secret");
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/exec/stream",
+        200,
+        "{\"stdout\":\""
+            + base64("out\n")
+            + "\"}\n{\"stderr\":\""
+            + base64("err")
+            + "\"}\n"
+            + "{\"exit_code\":0}\n");
+    Requests.Collected output = new Requests.Collected();
+    assertThat(api.exec("sb1", Requests.exec("x"), System.in, output)).isZero();
+    assertThat(output.out()).isEqualTo("out\n");
+    assertThat(output.err()).isEqualTo("err");
+  }
+
+  @Test
+  void anExecThatBreaksOffIsAnErrorAndNoStatus() {
+    daemon.answers("POST /v1/sandboxes/sb1/exec/stream", 200, "{\"session\":\"1\"}\n");
+    Outcome outcome = daemon.run("exec", "sb1", "true");
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.err()).contains("ended in the middle");
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/exec/stream",
+        200,
+        "{\"error\":\"killed meanwhile\",\"code\":\"cancelled\"}\n");
+    assertThat(daemon.run("exec", "sb1", "true").err()).contains("killed meanwhile");
+  }
+
+  @Test
+  void evalPrintsTheResultAndFailsWhenItRaised() {
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/eval",
+        200,
+        "{\"result\":\"2\",\"error\":null,\"exit_code\":0,\"stdout\":\"hi\\n\",\"duration_ms\":1}");
+    assertThat(daemon.run("eval", "sb1", "1", "+", "1")).isEqualTo(new Outcome(0, "hi\n2\n", ""));
+    assertThat(daemon.asked.getFirst()).contains("\"code\":\"1 + 1\"");
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/eval",
+        200,
+        "{\"result\":null,\"error\":\"ZeroDivisionError: x\",\"exit_code\":1,\"duration_ms\":1}");
+    Outcome raised = daemon.run("eval", "sb1", "1/0");
+    assertThat(raised).isEqualTo(new Outcome(1, "", "ZeroDivisionError: x\n"));
+  }
+
+  @Test
+  void branchIsADiffUnlessToldOtherwise() {
+    daemon.answers("POST /v1/sandboxes/sb1/branch", 201, BRANCH);
+    assertThat(daemon.run("branch", "sb1", "b1").out()).isEqualTo("b1\n");
+    assertThat(daemon.asked.getLast()).contains("\"diff\":true").contains("\"tag\":\"b1\"");
+    daemon.run("branch", "sb1", "--measure-diff");
+    assertThat(daemon.asked.getLast()).contains("\"diff\":false").contains("\"measure_diff\":true");
+  }
+
+  @Test
+  void templateBuildShowsProgressAndPassesErrorsOn() {
+    daemon.answers(
+        "POST /v1/templates",
+        200,
+        "{\"progress\":\"boots\"}\n{\"snapshot\":" + TEMPLATE.replace("\n", "") + "}\n");
+    Outcome built = daemon.run("template", "build", "python", "--packages", "a,b", "--warm", "x=1");
+    assertThat(built.status()).as(built.err()).isZero();
+    assertThat(built.out()).isEqualTo("python\n");
+    assertThat(built.err()).contains("==> boots").contains("✓ template python");
+    assertThat(daemon.asked.getFirst()).contains("\"packages\":[\"a\",\"b\"]").contains("x=1");
+    daemon.answers(
+        "POST /v1/templates",
+        200,
+        "{\"error\":\"never got ready\",\"code\":\"deadline_exceeded\"}\n");
+    assertThat(daemon.run("template", "build", "p", "--rootfs", "r.ext4").err())
+        .contains("never got ready");
+    assertThat(daemon.asked.getLast()).contains("\"rootfs\":\"/");
+  }
+
+  @Test
+  void killAllAndRmiGoOnAfterAFailure() {
+    daemon.answers("DELETE /v1/sandboxes/sb1", 204, "");
+    assertThat(daemon.run("kill", "--all")).isEqualTo(new Outcome(0, "✓ sb1\n", ""));
+    Outcome mixed = daemon.run("kill", "sbnope", "sb1");
+    assertThat(mixed.status()).isEqualTo(1);
+    assertThat(mixed.out()).isEqualTo("✓ sb1\n");
+    daemon.answers("DELETE /v1/snapshots/b1?cascade=true", 204, "");
+    assertThat(daemon.run("rmi", "--cascade", "b1").status()).isZero();
+    assertThat(daemon.run("rmi", "nope").status()).isEqualTo(1);
+  }
+
+  @Test
+  void cpCarriesFilesBothWays() throws Exception {
+    Path file = Files.writeString(folder.resolve("a b.txt"), "hello");
+    daemon
+        .answers(
+            "GET /v1/sandboxes/sb1/files/stat?path=%2Froot",
+            200, "{\"path\":\"/root\",\"type\":\"directory\"}")
+        .answers(
+            "PUT /v1/sandboxes/sb1/files?path=%2Froot%2Fa%20b.txt",
+            201, "{\"path\":\"/root/a b.txt\",\"size_bytes\":5}");
+    Outcome up = daemon.run("cp", file.toString(), "sb1:/root");
+    assertThat(up.status()).as(up.err()).isZero();
+    assertThat(up.err()).contains("1 file, 5 B");
+    assertThat(daemon.asked.getLast()).endsWith("hello");
+    daemon
+        .answers(
+            "GET /v1/sandboxes/sb1/files/stat?path=%2Fetc%2Fx",
+            200, "{\"path\":\"/etc/x\",\"type\":\"file\"}")
+        .answers("GET /v1/sandboxes/sb1/files?path=%2Fetc%2Fx", 200, "content");
+    assertThat(daemon.run("cp", "sb1:/etc/x", folder.toString()).status()).isZero();
+    assertThat(folder.resolve("x")).hasContent("content");
+  }
+
+  @Test
+  void cpTrustsNoNamesFromAGuest() {
+    daemon
+        .answers(
+            "GET /v1/sandboxes/sb1/files/stat?path=%2Fd",
+            200, "{\"path\":\"/d\",\"type\":\"directory\"}")
+        .answers(
+            "GET /v1/sandboxes/sb1/files/list?path=%2Fd",
+            200, "[{\"path\":\"/d/..\",\"type\":\"file\"}]");
+    Outcome outcome = daemon.run("cp", "sb1:/d", folder.resolve("d").toString());
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.err()).contains("'..'");
+  }
+
+  @Test
+  void completionKnowsTheCommands() {
+    Outcome outcome = FakeDaemon.execute("completion");
+    assertThat(outcome.status()).isZero();
+    assertThat(outcome.out()).contains("quickstart").contains("--memory-limit-mib");
+  }
+
+  @Test
+  void everyCommandHasHelp() {
+    assertThat(FakeDaemon.execute("--help").out()).contains("quickstart").contains("serve");
+    for (String name : Main.commandLine().getSubcommands().keySet()) {
+      if (!name.equals("warm-up") && !name.equals("serve")) {
+        assertThat(FakeDaemon.execute(name, "--help").status()).as(name).isZero();
+      }
+    }
+  }
+
+  @Test
+  void theDataDirFollowsTheEnvironment() {
+    assertThat(DataDir.from(Map.of("HOME", "/h")).path()).hasToString("/h/.local/share/forkd");
+    assertThat(DataDir.from(Map.of("HOME", "/h", "XDG_DATA_HOME", "/x")).path())
+        .hasToString("/x/forkd");
+    assertThat(DataDir.from(Map.of("FORKD_DATA_DIR", "/d", "XDG_DATA_HOME", "/x")).path())
+        .hasToString("/d");
+  }
+
+  @Test
+  void aDaemonFileOfADeadProcessCountsAsNone() throws Exception {
+    DataDir dataDir = new DataDir(folder);
+    assertThat(DaemonFile.ofLiveDaemon(dataDir)).isEmpty();
+    Files.writeString(dataDir.daemonFile(), "{\"url\":");
+    assertThat(DaemonFile.ofLiveDaemon(dataDir)).isEmpty();
+    Files.writeString(dataDir.daemonFile(), daemonFile(ProcessHandle.current().pid(), 1));
+    assertThat(DaemonFile.ofLiveDaemon(dataDir)).as("another process with the pid").isEmpty();
+    long ticks = dev.forkd.linux.ProcessIdentity.self().startTicks();
+    Files.writeString(dataDir.daemonFile(), daemonFile(ProcessHandle.current().pid(), ticks));
+    assertThat(DaemonFile.ofLiveDaemon(dataDir)).isPresent();
+  }
+
+  @Test
+  void theRunningDaemonOfTheDataDirIsUsedWithItsToken() throws Exception {
+    Path token = Files.writeString(folder.resolve("token"), "secret\n");
+    daemon.answers("GET /healthz", 200, "{}");
+    long ticks = dev.forkd.linux.ProcessIdentity.self().startTicks();
+    Files.writeString(
+        folder.resolve("daemon.json"),
+        """
+        {"url":"%s","pid":%d,"startTicks":%d,"tokenFile":"%s","background":true,"version":"1"}\
+        """
+            .formatted(daemon.url(), ProcessHandle.current().pid(), ticks, token));
+    Outcome outcome = FakeDaemon.execute("ls", "--data-dir", folder.toString());
+    assertThat(outcome.out() + outcome.err()).contains("sb1");
+  }
+
+  @Test
+  void mediansAreTakenFromTheMiddle() {
+    assertThat(new Series(new double[] {9, 1, 5}).median()).isEqualTo(5);
+    assertThat(new Series(new double[] {9, 1, 5, 7}).median()).isEqualTo(6);
+    assertThat(ProcessMemory.parse("Rss: 9 kB\nPss:    3 kB\n").orElseThrow()).isEqualTo(3072);
+  }
+
+  private static String daemonFile(long pid, long ticks) {
+    return "{\"url\":\"http://x\",\"pid\":"
+        + pid
+        + ",\"startTicks\":"
+        + ticks
+        + ",\"tokenFile\":\"t\",\"background\":true,\"version\":\"1\",\"later\":1}";
+  }
+
+  private static String base64(String text) {
+    return Base64.getEncoder().encodeToString(text.getBytes(StandardCharsets.UTF_8));
+  }
+}
