@@ -230,7 +230,7 @@ public final class Forker {
     return Optional.of(
         Cgroup.create(
             parts.cgroups(),
-            "forkd-" + record.id(),
+            parts.dir().cgroupName(record.id()),
             OptionalLong.of(record.memoryLimitMib().getAsLong() << 20),
             OptionalInt.empty()));
   }

@@ -29,6 +29,8 @@ import java.util.function.Consumer;
 public final class Sandbox {
   private static final Duration PATIENCE = Duration.ofMinutes(5);
 
+  private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
+
   private final SandboxId id;
   private final RunningVm vm;
   private final GuestAgent agent;
@@ -70,7 +72,7 @@ public final class Sandbox {
     this.isolation = isolation;
     this.cgroup = cgroup;
     this.save = shared.save();
-    this.agent = agentConnection.connect(vm, this::guestChanged, this::agentLost);
+    this.agent = agentConnection.connect(vm, record.id(), this::guestChanged, this::agentLost);
     this.gate =
         new RunGate(
             vm, running, shared.pausing(), shared.admission(), shared.clock(), this::guestIdle);
@@ -79,7 +81,7 @@ public final class Sandbox {
 
   /** Connects to the agent of a VM. */
   public interface AgentConnector {
-    GuestAgent connect(RunningVm vm, Runnable changed, Consumer<ForkdException> lost);
+    GuestAgent connect(RunningVm vm, String id, Runnable changed, Consumer<ForkdException> lost);
   }
 
   public SandboxId id() {
@@ -184,6 +186,20 @@ public final class Sandbox {
     } catch (RuntimeException e) {
       pass.close();
       throw e;
+    }
+  }
+
+  /**
+   * Begins a new conversation with the guest of a former owner: whatever that one was in the middle
+   * of is over, and nothing stays frozen.
+   */
+  public void resynchronize() {
+    agent.beginSync(HexFormat.of().parseHex(record.ownToken()));
+    RunGate.Pass pass = gate.enter(PATIENCE, () -> {});
+    try (pass) {
+      agent.awaitSync(SYNC_TIMEOUT);
+      agent.clock(Handshake.unixNanos());
+      agent.thaw(SYNC_TIMEOUT);
     }
   }
 

@@ -33,6 +33,11 @@ public final class TemplateAssets {
     this.roots = new RootImages(guest.resolve("roots"), data.resolve("staging"));
   }
 
+  /** Rate of this host's time stamp counter, measured once per boot of the host. */
+  public int tscKhz() {
+    return tsc.khz();
+  }
+
   /** With Debian's kernel, fetched when there is none yet. */
   public BootAssets bootAssets(Consumer<String> progress) {
     return bootAssets(Optional.empty(), progress);

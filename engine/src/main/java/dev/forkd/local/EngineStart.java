@@ -1,0 +1,168 @@
+package dev.forkd.local;
+
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
+import dev.forkd.branch.Brancher;
+import dev.forkd.disk.DiskLayers;
+import dev.forkd.engine.EngineConfig;
+import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.RecoveryReport;
+import dev.forkd.fork.Forker;
+import dev.forkd.fork.HostProfile;
+import dev.forkd.guest.AgentEvents;
+import dev.forkd.guest.GuestAgent;
+import dev.forkd.linux.Cgroup;
+import dev.forkd.memory.MemoryStore;
+import dev.forkd.sandbox.Admission;
+import dev.forkd.sandbox.Handshake;
+import dev.forkd.sandbox.Sandbox;
+import dev.forkd.sandbox.Sandboxes;
+import dev.forkd.snapshot.ImageLedger;
+import dev.forkd.snapshot.SnapshotCatalog;
+import dev.forkd.state.DataDir;
+import dev.forkd.state.DataDirLock;
+import dev.forkd.state.SqliteStateStore;
+import dev.forkd.state.StateStore;
+import dev.forkd.template.TemplateAssets;
+import dev.forkd.template.TemplateBaker;
+import dev.forkd.vmm.Isolation;
+import dev.forkd.vmm.RunningVm;
+import dev.forkd.vmm.Vmm;
+import dev.forkd.vmm.qemu.QemuInstallation;
+import dev.forkd.vmm.qemu.QemuVmm;
+import java.nio.file.Path;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.function.Consumer;
+
+/** Puts an engine together from its parts, in the order in which they depend on each other. */
+public final class EngineStart {
+  /** Guests that may be busy at once under emulation; see {@link Admission}. */
+  private static final int CORES = Math.max(2, Runtime.getRuntime().availableProcessors());
+
+  private EngineStart() {}
+
+  /** See {@link dev.forkd.engine.EngineFactory#open}. */
+  public static ForkdEngine open(EngineConfig config) {
+    Deque<AutoCloseable> opened = new ArrayDeque<>();
+    try {
+      return open(config, opened);
+    } catch (RuntimeException e) {
+      closeAll(opened);
+      throw e;
+    }
+  }
+
+  private static ForkdEngine open(EngineConfig config, Deque<AutoCloseable> opened) {
+    DataDir dir = DataDir.open(config.dataDir());
+    opened.push(DataDirLock.acquire(dir));
+    dir.cleanStaging();
+    StateStore store = SqliteStateStore.open(dir.database());
+    opened.push(store);
+    Vmm vmm = new QemuVmm(installation(), dir.guest().resolve("kvm-probe"));
+    TemplateAssets assets = new TemplateAssets(dir.root(), home());
+    MemoryStore memory = new MemoryStore(dir.ram(), dir.staging());
+    opened.push(memory);
+    DiskLayers layers = new DiskLayers(dir.images(), dir.staging());
+    ImageLedger ledger = new ImageLedger();
+    SnapshotCatalog snapshots = new SnapshotCatalog(dir, store, ledger, memory, layers);
+    Sandboxes sandboxes = new Sandboxes(dir, store, ledger, memory, layers);
+    Admission admission = new Admission(CORES);
+    opened.push(admission);
+    ScheduledExecutorService clock =
+        Executors.newSingleThreadScheduledExecutor(
+            Thread.ofPlatform().daemon().name("idle-clock").factory());
+    opened.push(clock::shutdownNow);
+    ExecutorService starters = Executors.newFixedThreadPool(CORES, Threads.virtualFactory("fork"));
+    opened.push(starters::shutdownNow);
+    boolean emulated = vmm.capabilities().isolation() == Isolation.EMULATION;
+    Sandbox.Shared shared =
+        new Sandbox.Shared(
+            new Handshake(),
+            emulated ? Optional.of(admission) : Optional.empty(),
+            emulated,
+            clock,
+            sandboxes::save);
+    Forker.Parts parts =
+        new Forker.Parts(
+            dir,
+            store,
+            ledger,
+            memory,
+            layers,
+            snapshots,
+            sandboxes,
+            vmm,
+            HostProfile.of(vmm.capabilities(), assets.tscKhz()),
+            Cgroup.detect(),
+            EngineStart::connect,
+            shared);
+    RecoveryReport recovery = new Recovery(parts).run();
+    return new LocalEngine(
+        snapshots,
+        sandboxes,
+        new Forker(parts, starters),
+        new Brancher(
+            new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger),
+            config.branchConcurrency()),
+        new TemplateBaker(
+            new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
+        recovery,
+        config.killOnExit(),
+        () -> closeAll(opened));
+  }
+
+  private static GuestAgent connect(
+      RunningVm vm, String id, Runnable changed, Consumer<ForkdException> lost) {
+    return GuestAgent.attach(
+        id,
+        vm.agent(),
+        new AgentEvents() {
+          @Override
+          public void changed() {
+            changed.run();
+          }
+
+          @Override
+          public void lost(ForkdException why) {
+            lost.accept(why);
+          }
+        });
+  }
+
+  /** {@code FORKD_QEMU}: another binary, or the folder that QEMU's packages were unpacked into. */
+  private static QemuInstallation installation() {
+    String named = System.getenv("FORKD_QEMU");
+    if (named == null || named.isBlank()) {
+      return QemuInstallation.ofHost();
+    }
+    Path path = Path.of(named);
+    return java.nio.file.Files.isDirectory(path)
+        ? QemuInstallation.unpacked(path)
+        : new QemuInstallation(named, java.util.List.of(), java.util.Map.of());
+  }
+
+  /** The checkout, for the guest agent's sources: set by the launcher. */
+  private static Path home() {
+    String property = System.getProperty("forkd.home");
+    String variable = System.getenv("FORKD_HOME");
+    return Path.of(property != null ? property : variable != null ? variable : ".")
+        .toAbsolutePath()
+        .normalize();
+  }
+
+  private static void closeAll(Deque<AutoCloseable> opened) {
+    while (!opened.isEmpty()) {
+      try {
+        opened.pop().close();
+      } catch (Exception e) {
+        System.getLogger(EngineStart.class.getName())
+            .log(System.Logger.Level.WARNING, "closing the engine", e);
+      }
+    }
+  }
+}

@@ -1,0 +1,186 @@
+package dev.forkd.local;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.branch.Brancher;
+import dev.forkd.engine.BranchSpec;
+import dev.forkd.engine.ChildOutcome;
+import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.EngineStats;
+import dev.forkd.engine.EvalResult;
+import dev.forkd.engine.ExecListener;
+import dev.forkd.engine.ExecResult;
+import dev.forkd.engine.ExecSession;
+import dev.forkd.engine.ExecSpec;
+import dev.forkd.engine.ForkSpec;
+import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.RecoveryReport;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.TemplateSpec;
+import dev.forkd.fork.Forker;
+import dev.forkd.guest.AgentStatus;
+import dev.forkd.sandbox.Sandbox;
+import dev.forkd.sandbox.Sandboxes;
+import dev.forkd.snapshot.SnapshotCatalog;
+import dev.forkd.template.TemplateBaker;
+import java.time.Duration;
+import java.util.List;
+import java.util.function.Consumer;
+
+/** The engine of one data directory, in this process. */
+final class LocalEngine implements ForkdEngine {
+  private static final Duration PING_TIMEOUT = Duration.ofSeconds(10);
+
+  private final SnapshotCatalog snapshots;
+  private final Sandboxes sandboxes;
+  private final Forker forker;
+  private final Brancher brancher;
+  private final TemplateBaker baker;
+  private final RecoveryReport recovery;
+  private final boolean killOnExit;
+  private final Runnable closeRest;
+
+  LocalEngine(
+      SnapshotCatalog snapshots,
+      Sandboxes sandboxes,
+      Forker forker,
+      Brancher brancher,
+      TemplateBaker baker,
+      RecoveryReport recovery,
+      boolean killOnExit,
+      Runnable closeRest) {
+    this.snapshots = snapshots;
+    this.sandboxes = sandboxes;
+    this.forker = forker;
+    this.brancher = brancher;
+    this.baker = baker;
+    this.recovery = recovery;
+    this.killOnExit = killOnExit;
+    this.closeRest = closeRest;
+  }
+
+  @Override
+  public List<Snapshot> snapshots() {
+    return snapshots.list();
+  }
+
+  @Override
+  public Snapshot snapshot(Tag tag) {
+    return snapshots.get(tag);
+  }
+
+  @Override
+  public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
+    return baker.bake(spec, progress);
+  }
+
+  @Override
+  public void deleteSnapshot(Tag tag, DeleteMode mode) {
+    snapshots.delete(tag, mode);
+  }
+
+  @Override
+  public List<ChildOutcome> fork(ForkSpec spec) {
+    return forker.fork(spec);
+  }
+
+  @Override
+  public List<SandboxView> sandboxes() {
+    return sandboxes.all().stream().map(sandbox -> sandbox.view(false)).toList();
+  }
+
+  @Override
+  public SandboxView sandbox(SandboxId id) {
+    return sandboxes.get(id).view(true);
+  }
+
+  @Override
+  public void kill(SandboxId id) {
+    sandboxes.kill(id);
+  }
+
+  @Override
+  public Snapshot branch(SandboxId id, BranchSpec spec) {
+    return brancher.branch(sandboxes.get(id), spec);
+  }
+
+  @Override
+  public GuestReport ping(SandboxId id) {
+    Sandbox sandbox = sandboxes.get(id);
+    long begin = System.nanoTime();
+    try (Sandbox.Session session = sandbox.enter()) {
+      AgentStatus status = session.agent().status(PING_TIMEOUT);
+      return new GuestReport(
+          status.agent(),
+          status.evaluator(),
+          status.language(),
+          status.numpy(),
+          status.processes(),
+          status.idle(),
+          (System.nanoTime() - begin) / 1e6);
+    }
+  }
+
+  @Override
+  public ExecResult exec(SandboxId id, ExecSpec spec) {
+    checkExec(spec);
+    return Execution.run(sandboxes.get(id), spec);
+  }
+
+  @Override
+  public ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener) {
+    checkExec(spec);
+    return Execution.start(sandboxes.get(id), spec, listener);
+  }
+
+  private static void checkExec(ExecSpec spec) {
+    if (spec.args().isEmpty()) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "args must contain at least one element");
+    }
+    if (spec.timeout().compareTo(ExecSpec.MAX_TIMEOUT) > 0 || !spec.timeout().isPositive()) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT,
+          "timeout must be above 0 and at most " + ExecSpec.MAX_TIMEOUT.toHours() + " h");
+    }
+  }
+
+  @Override
+  public EvalResult eval(SandboxId id, String code, Duration timeout) {
+    try (Sandbox.Session session = sandboxes.get(id).enter()) {
+      return session.agent().eval(code, timeout);
+    }
+  }
+
+  @Override
+  public GuestFiles files(SandboxId id) {
+    return new SandboxFiles(sandboxes.get(id));
+  }
+
+  @Override
+  public EngineStats stats() {
+    return new EngineStats(snapshots.size(), sandboxes.size(), brancher.inFlight(), brancher.cap());
+  }
+
+  @Override
+  public RecoveryReport recovery() {
+    return recovery;
+  }
+
+  @Override
+  public void close() {
+    for (Sandbox sandbox : sandboxes.all()) {
+      if (killOnExit) {
+        sandboxes.kill(sandbox.id());
+      } else {
+        sandbox.release();
+      }
+    }
+    closeRest.run();
+  }
+}

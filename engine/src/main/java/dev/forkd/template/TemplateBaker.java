@@ -1,0 +1,251 @@
+package dev.forkd.template;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Tag;
+import dev.forkd.disk.DiskLayers;
+import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.TemplateSpec;
+import dev.forkd.fork.HostProfile;
+import dev.forkd.guest.GuestAgent;
+import dev.forkd.linux.DurableFiles;
+import dev.forkd.linux.Memfd;
+import dev.forkd.memory.HostMemory;
+import dev.forkd.memory.MemoryImage;
+import dev.forkd.memory.MemoryStore;
+import dev.forkd.snapshot.ImageLedger;
+import dev.forkd.snapshot.Layers;
+import dev.forkd.snapshot.SnapshotCatalog;
+import dev.forkd.snapshot.SnapshotFiles;
+import dev.forkd.snapshot.SnapshotManifest;
+import dev.forkd.state.DataDir;
+import dev.forkd.vmm.DiskChain;
+import dev.forkd.vmm.DiskLayer;
+import dev.forkd.vmm.Vmm;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.SecureRandom;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
+
+/** Makes templates: a disk, one boot, a warm-up, and the frozen result. */
+public final class TemplateBaker {
+  private static final SecureRandom RANDOM = new SecureRandom();
+
+  /** A busy host may starve a boot; a second try on a calmer one is worth its time. */
+  private static final int BOOT_ATTEMPTS = 2;
+
+  /** What baking needs of the engine. */
+  public record Parts(
+      DataDir dir,
+      TemplateAssets assets,
+      SnapshotCatalog snapshots,
+      MemoryStore memory,
+      DiskLayers layers,
+      ImageLedger ledger,
+      Vmm vmm) {}
+
+  private final Parts parts;
+  private final Set<String> baking = ConcurrentHashMap.newKeySet();
+
+  public TemplateBaker(Parts parts) {
+    this.parts = parts;
+  }
+
+  /** See {@link dev.forkd.engine.ForkdEngine#bake}. */
+  public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
+    TemplateRules.check(spec);
+    if (!baking.add(spec.tag().value())) {
+      throw new ForkdException(
+          ErrorCode.ABORTED, "template '" + spec.tag() + "' is being built already; wait for it");
+    }
+    try {
+      BootAssets assets = parts.assets().bootAssets(spec.kernel(), progress);
+      HostProfile host = HostProfile.of(parts.vmm().capabilities(), assets.tscKhz());
+      String recipe = recipe(spec);
+      SnapshotManifest.Platform platform =
+          new SnapshotManifest.Platform(
+              host.vmm(),
+              host.isolation(),
+              host.machineHash(),
+              assets.tscKhz(),
+              assets.kernelVersion(),
+              assets.agentHash());
+      Optional<Snapshot> there = existing(spec, recipe, platform, host, progress);
+      if (there.isPresent()) {
+        return there.get();
+      }
+      return build(spec, assets, recipe, platform, progress);
+    } finally {
+      baking.remove(spec.tag().value());
+    }
+  }
+
+  /** The template that is there, if it is what was asked for; one that is out of date goes. */
+  private Optional<Snapshot> existing(
+      TemplateSpec spec,
+      String recipe,
+      SnapshotManifest.Platform platform,
+      HostProfile host,
+      Consumer<String> progress) {
+    if (!parts.snapshots().contains(spec.tag())) {
+      return Optional.empty();
+    }
+    Optional<SnapshotManifest> manifest = parts.snapshots().find(spec.tag());
+    boolean sameRecipe =
+        manifest.flatMap(SnapshotManifest::recipe).filter(recipe::equals).isPresent();
+    if (!spec.replace() && sameRecipe && usable(spec.tag(), platform, host)) {
+      progress.accept("template '" + spec.tag() + "' is there already");
+      return Optional.of(parts.snapshots().get(spec.tag()));
+    }
+    if (!spec.replace() && manifest.isPresent() && !sameRecipe) {
+      throw new ForkdException(
+          ErrorCode.ALREADY_EXISTS,
+          "snapshot '"
+              + spec.tag()
+              + "' already exists and was made differently; delete it first (DELETE /v1/snapshots/"
+              + spec.tag()
+              + "), use another tag, or ask for it to be replaced");
+    }
+    progress.accept("template '" + spec.tag() + "' is out of date and is made again");
+    parts.snapshots().delete(spec.tag(), DeleteMode.FORCE);
+    return Optional.empty();
+  }
+
+  private boolean usable(Tag tag, SnapshotManifest.Platform platform, HostProfile host) {
+    try {
+      SnapshotManifest manifest = parts.snapshots().require(tag);
+      host.check(manifest);
+      return manifest.platform().agentHash().equals(platform.agentHash())
+          && manifest.platform().kernel().equals(platform.kernel());
+    } catch (ForkdException e) {
+      return false;
+    }
+  }
+
+  private Snapshot build(
+      TemplateSpec spec,
+      BootAssets assets,
+      String recipe,
+      SnapshotManifest.Platform platform,
+      Consumer<String> progress) {
+    HostMemory.require("booting template '" + spec.tag() + "'", (long) spec.memoryMib() << 20);
+    Path image = parts.assets().rootImage(spec, spec.diskMib(), progress);
+    String holder = "bake " + spec.tag();
+    String imageId = "m" + randomHex(8);
+    Path folder =
+        parts
+            .snapshots()
+            .reserve(spec.tag(), true, Optional.empty(), System.currentTimeMillis() / 1000);
+    boolean complete = false;
+    try {
+      long diskBytes = Files.size(image);
+      DiskLayer root = parts.layers().adoptRoot("r" + randomHex(8), image);
+      parts.ledger().hold(holder, List.of(root.id()));
+      TemplateBoot boot = new TemplateBoot(parts.dir(), parts.vmm(), assets, spec, progress);
+      TemplateBoot.Baked baked = bootAndWarm(boot, root, diskBytes, holder, folder);
+      progress.accept("storing " + spec.memoryMib() + " MiB of memory");
+      MemoryImage memory = parts.memory().addFlat(imageId, baked.memory());
+      parts.layers().sync(baked.overlay());
+      Path devices = folder.resolve(SnapshotFiles.DEVICES);
+      DurableFiles.sync(devices);
+      Snapshot snapshot =
+          parts
+              .snapshots()
+              .complete(
+                  spec.tag(),
+                  new SnapshotManifest(
+                      SnapshotManifest.VERSION,
+                      spec.tag().value(),
+                      System.currentTimeMillis() / 1000,
+                      true,
+                      Optional.of(recipe),
+                      platform,
+                      spec.memoryMib(),
+                      diskBytes,
+                      List.of(memory),
+                      List.of(Layers.ref(root), Layers.ref(baked.overlay())),
+                      SnapshotFiles.sha256(devices),
+                      HexFormat.of().formatHex(GuestAgent.INITIAL_TOKEN),
+                      false,
+                      Optional.empty()));
+      complete = true;
+      progress.accept("template '" + spec.tag() + "' is ready");
+      return snapshot;
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "build template '" + spec.tag() + "': " + e.getMessage(), e);
+    } finally {
+      if (!complete) {
+        parts.snapshots().abandon(spec.tag());
+        parts.memory().delete(imageId);
+      }
+      parts.snapshots().removeImages(parts.ledger().release(holder));
+    }
+  }
+
+  private TemplateBoot.Baked bootAndWarm(
+      TemplateBoot boot, DiskLayer root, long diskBytes, String holder, Path folder)
+      throws IOException {
+    for (int attempt = 1; ; attempt++) {
+      DiskLayer overlay = parts.layers().newOverlay("d" + randomHex(8), diskBytes);
+      parts.ledger().hold(holder, List.of(overlay.id()));
+      Memfd memory = Memfd.create("forkd-bake", boot.memoryBytes());
+      boolean baked = false;
+      try {
+        boot.run(
+            "tb" + randomHex(6),
+            memory,
+            new DiskChain(List.of(root), overlay),
+            folder.resolve(SnapshotFiles.DEVICES));
+        baked = true;
+        return new TemplateBoot.Baked(memory, overlay);
+      } catch (ForkdException e) {
+        if (e.code() != ErrorCode.DEADLINE_EXCEEDED || attempt == BOOT_ATTEMPTS) {
+          throw e;
+        }
+      } finally {
+        if (!baked) {
+          memory.close();
+        }
+      }
+    }
+  }
+
+  /** Names what was asked for: the same recipe gives the same template. */
+  private static String recipe(TemplateSpec spec) {
+    StringBuilder text = new StringBuilder();
+    switch (spec.source()) {
+      case TemplateSpec.Source.Packages(List<String> names) ->
+          text.append("packages ").append(names);
+      case TemplateSpec.Source.OciLayout(Path path) -> text.append("oci ").append(stamp(path));
+      case TemplateSpec.Source.RootFile(Path path) -> text.append("file ").append(stamp(path));
+    }
+    text.append('\n').append(spec.kernel().map(TemplateBaker::stamp).orElse("debian"));
+    text.append('\n').append(spec.memoryMib()).append(' ').append(spec.diskMib());
+    text.append('\n').append(spec.runCommands()).append('\n').append(spec.warmCode());
+    return SnapshotFiles.sha256(text.toString().getBytes(StandardCharsets.UTF_8)).substring(0, 16);
+  }
+
+  private static String stamp(Path path) {
+    try {
+      return path + " " + Files.size(path) + " " + Files.getLastModifiedTime(path);
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "cannot read '" + path + "': " + e.getMessage(), e);
+    }
+  }
+
+  private static String randomHex(int bytes) {
+    byte[] random = new byte[bytes];
+    RANDOM.nextBytes(random);
+    return HexFormat.of().formatHex(random);
+  }
+}
