@@ -3,6 +3,7 @@ package dev.forkd.template;
 import dev.forkd.process.Command;
 import dev.forkd.process.ProcessResult;
 import dev.forkd.process.ProcessRunner;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -53,6 +54,11 @@ final class AptSources {
             .advice("check the network and the host's apt sources"));
   }
 
+  /** Removes the lists fetched into our own folder; they are of use only while they are fresh. */
+  void forgetLists() throws IOException {
+    AssetFiles.deleteTree(ownState);
+  }
+
   /**
    * The host's one-line source entries for {@code suite}, its updates and its security fixes. Empty
    * if the host does not use that suite.
@@ -66,12 +72,14 @@ final class AptSources {
                 "--format",
                 "$(REPO_URI) $(RELEASE) $(COMPONENT) $(SIGNED_BY)",
                 "Created-By: Packages"));
-    if (!targets.succeeded()) {
-      return List.of();
-    }
+    return targets.succeeded() ? entries(targets.stdout(), suite) : List.of();
+  }
+
+  /** The same from lines of address, release, component and key file. */
+  static List<String> entries(String targets, String suite) {
     Set<String> releases = Set.of(suite, suite + "-updates", suite + "-security");
     List<String> entries = new ArrayList<>();
-    for (String line : targets.stdout().lines().distinct().toList()) {
+    for (String line : targets.lines().distinct().toList()) {
       String[] part = line.split(" ", 4);
       if (part.length < 3 || !releases.contains(part[1])) {
         continue;

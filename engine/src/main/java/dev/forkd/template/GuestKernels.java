@@ -134,6 +134,7 @@ public final class GuestKernels {
             return describe(place);
           } finally {
             AssetFiles.deleteTree(work);
+            apt.forgetLists();
           }
         });
   }
