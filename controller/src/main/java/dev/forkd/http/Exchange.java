@@ -5,9 +5,11 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.api.rest.Json;
+import io.helidon.common.socket.SocketWriterException;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import io.helidon.http.Status;
+import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.io.IOException;
@@ -161,13 +163,13 @@ public final class Exchange {
     if (!request.content().hasEntity()) {
       return new byte[0];
     }
-    try (InputStream body = request.content().inputStream()) {
+    try (InputStream body = ClientStreams.input(request.content().inputStream())) {
       byte[] bytes = body.readNBytes(Limits.JSON_BYTES_MAX + 1);
       if (bytes.length > Limits.JSON_BYTES_MAX) {
         throw tooLarge();
       }
       return bytes;
-    } catch (IOException | UncheckedIOException e) {
+    } catch (IOException e) {
       throw new ClientGoneException(e);
     }
   }
@@ -186,7 +188,7 @@ public final class Exchange {
   /** The body as it comes; its size is not limited here. */
   public InputStream bodyStream() {
     return request.content().hasEntity()
-        ? request.content().inputStream()
+        ? ClientStreams.input(request.content().inputStream())
         : InputStream.nullInputStream();
   }
 
@@ -218,7 +220,7 @@ public final class Exchange {
   private void send(byte[] body) {
     try {
       response.send(body);
-    } catch (UncheckedIOException e) {
+    } catch (UncheckedIOException | CloseConnectionException | SocketWriterException e) {
       throw new ClientGoneException(e);
     }
   }
@@ -233,7 +235,7 @@ public final class Exchange {
     begin(answerStatus);
     response.header(HeaderNames.CONTENT_TYPE, contentType);
     response.header(HeaderNames.CACHE_CONTROL, "no-store");
-    return response.outputStream();
+    return ClientStreams.output(response.outputStream());
   }
 
   private void begin(int answerStatus) {

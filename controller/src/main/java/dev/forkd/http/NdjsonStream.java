@@ -3,7 +3,6 @@ package dev.forkd.http;
 import dev.forkd.api.rest.Json;
 import java.io.IOException;
 import java.io.OutputStream;
-import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.concurrent.locks.ReentrantLock;
 
@@ -30,7 +29,7 @@ public final class NdjsonStream implements AutoCloseable {
     try {
       out.write(bytes);
       out.flush();
-    } catch (IOException | UncheckedIOException e) {
+    } catch (IOException e) {
       throw new ClientGoneException(e);
     } finally {
       lock.unlock();
@@ -43,7 +42,7 @@ public final class NdjsonStream implements AutoCloseable {
     lock.lock();
     try {
       out.close();
-    } catch (IOException | UncheckedIOException e) {
+    } catch (IOException e) {
       throw new ClientGoneException(e);
     } finally {
       lock.unlock();

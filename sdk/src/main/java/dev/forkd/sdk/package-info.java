@@ -1,4 +1,7 @@
-/** The public client of a forkd daemon. */
+/**
+ * The Java client of a forkd daemon: fork sandboxes from snapshots, run commands and code in them,
+ * branch them. Start with {@link dev.forkd.sdk.Forkd#connect()}.
+ */
 @NullMarked
 package dev.forkd.sdk;
 

@@ -49,6 +49,9 @@ final class FakeFiles implements GuestFiles {
   public long write(String path, InputStream source, OptionalInt mode, Optional<String> user) {
     try {
       byte[] bytes = source.readAllBytes();
+      for (int i = path.indexOf('/', 1); i > 0; i = path.indexOf('/', i + 1)) {
+        makeDirectory(path.substring(0, i));
+      }
       nodes.put(path, new Node(Optional.of(bytes), mode.orElse(0644)));
       return bytes.length;
     } catch (IOException e) {

@@ -21,7 +21,6 @@ import dev.forkd.http.Route;
 import dev.forkd.metrics.Meters;
 import java.io.IOException;
 import java.io.InputStream;
-import java.io.UncheckedIOException;
 import java.time.Duration;
 import java.util.Arrays;
 import java.util.Base64;
@@ -213,7 +212,7 @@ final class ExecStreamRoutes {
         }
         session.writeStdin(chunk);
       }
-    } catch (IOException | UncheckedIOException e) {
+    } catch (IOException e) {
       throw new ClientGoneException(e);
     }
     if (close) {

@@ -76,7 +76,7 @@ final class FileRoutes {
     public void write(byte[] bytes, int from, int count) {
       try {
         out().write(bytes, from, count);
-      } catch (IOException | UncheckedIOException e) {
+      } catch (IOException e) {
         throw new ClientGoneException(e);
       }
     }
@@ -88,7 +88,7 @@ final class FileRoutes {
       }
       try {
         out.get().close();
-      } catch (IOException | UncheckedIOException e) {
+      } catch (IOException e) {
         throw new ClientGoneException(e);
       }
     }

@@ -1,0 +1,88 @@
+package dev.forkd.http;
+
+import io.helidon.common.buffers.DataReader;
+import io.helidon.common.socket.SocketWriterException;
+import io.helidon.webserver.CloseConnectionException;
+import java.io.FilterInputStream;
+import java.io.FilterOutputStream;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
+
+/** The server's streams with its many ways to say that the client is gone turned into one. */
+final class ClientStreams {
+  private ClientStreams() {}
+
+  @FunctionalInterface
+  private interface Transfer {
+    int run() throws IOException;
+  }
+
+  private static int guarded(Transfer transfer) throws IOException {
+    try {
+      return transfer.run();
+    } catch (UncheckedIOException e) {
+      throw e.getCause();
+    } catch (CloseConnectionException
+        | SocketWriterException
+        | DataReader.InsufficientDataAvailableException e) {
+      throw new IOException("the client went away", e);
+    }
+  }
+
+  static OutputStream output(OutputStream out) {
+    return new FilterOutputStream(out) {
+      @Override
+      public void write(int b) throws IOException {
+        write(new byte[] {(byte) b}, 0, 1);
+      }
+
+      @Override
+      public void write(byte[] bytes, int from, int count) throws IOException {
+        guarded(() -> {
+          out.write(bytes, from, count);
+          return count;
+        });
+      }
+
+      @Override
+      public void flush() throws IOException {
+        guarded(() -> {
+          out.flush();
+          return 0;
+        });
+      }
+
+      @Override
+      public void close() throws IOException {
+        guarded(() -> {
+          out.close();
+          return 0;
+        });
+      }
+    };
+  }
+
+  static InputStream input(InputStream in) {
+    return new FilterInputStream(in) {
+      @Override
+      public int read() throws IOException {
+        return guarded(in::read);
+      }
+
+      @Override
+      public int read(byte[] bytes, int from, int count) throws IOException {
+        return guarded(() -> in.read(bytes, from, count));
+      }
+
+      @Override
+      public void close() throws IOException {
+        guarded(() -> {
+          in.close();
+          return 0;
+        });
+      }
+    };
+  }
+}
