@@ -1,6 +1,7 @@
 package dev.forkd.http;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
@@ -49,7 +50,8 @@ class RestTest {
     assertThat(daemon.get("/v1/recovery").as(RecoveryInfo.class).reaped())
         .containsExactly("vm of sb2");
     assertThat(daemon.post("/v1/admin/shutdown").status()).isEqualTo(202);
-    assertThat(daemon.shutdowns).hasValue(1);
+    // The answer comes first, so that it arrives.
+    await().untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
   }
 
   @Test

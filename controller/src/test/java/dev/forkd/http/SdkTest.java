@@ -101,7 +101,8 @@ class SdkTest {
     assertThat(forkd.metrics()).contains("forkd_snapshots_total 2");
     assertThat(forkd.recovery().adopted()).containsExactly("sb1");
     forkd.shutdown();
-    assertThat(daemon.shutdowns).hasValue(1);
+    // The answer comes first, so that it arrives.
+    await().untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
   }
 
   @Test
