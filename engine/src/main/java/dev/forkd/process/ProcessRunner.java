@@ -82,18 +82,23 @@ public final class ProcessRunner {
   public static ProcessResult check(Command command) {
     ProcessResult result = run(command);
     if (!result.succeeded()) {
-      throw new ForkdException(
-          ErrorCode.FAILED_PRECONDITION,
-          "'"
-              + command.display()
-              + "' failed with exit status "
-              + result.exitStatus()
-              + quote(result.stdout(), result.stderr())
-              + advice(command),
-          Map.of("program", command.program(), "exit_status", String.valueOf(result.exitStatus())),
-          null);
+      throw failure(command, result);
     }
     return result;
+  }
+
+  /** What {@link #check} throws for a result that is a failure. */
+  public static ForkdException failure(Command command, ProcessResult result) {
+    return new ForkdException(
+        ErrorCode.FAILED_PRECONDITION,
+        "'"
+            + command.display()
+            + "' failed with exit status "
+            + result.exitStatus()
+            + quote(result.stdout(), result.stderr())
+            + advice(command),
+        Map.of("program", command.program(), "exit_status", String.valueOf(result.exitStatus())),
+        null);
   }
 
   private static Process start(Command command) {

@@ -6,6 +6,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.engine.TemplateSpec.Source;
 import dev.forkd.linux.SparseFiles;
 import dev.forkd.process.Command;
+import dev.forkd.process.ProcessResult;
 import dev.forkd.process.ProcessRunner;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -19,10 +20,12 @@ import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeSet;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
@@ -38,6 +41,14 @@ public final class RootImages {
   private static final int RECIPE_VERSION = 3;
 
   private static final Pattern PACKAGE_NAME = Pattern.compile("[a-z0-9][a-z0-9.+-]{1,127}");
+
+  /** How apt says it, in the language we run it in. */
+  private static final Pattern UNKNOWN_PACKAGE =
+      Pattern.compile(
+          "^E: (?:Unable to locate package ([^ \\n]+)|Package '([^']+)' has no installation"
+              + " candidate)",
+          Pattern.MULTILINE);
+
   private static final Duration PACKAGES_TIMEOUT = Duration.ofMinutes(20);
   private static final Duration POPULATE_TIMEOUT = Duration.ofMinutes(10);
 
@@ -136,14 +147,27 @@ public final class RootImages {
     // /tmp may be small. Without root it stays: the mapped users cannot enter the data dir.
     Map<String, String> environment =
         isRoot() ? Map.of("TMPDIR", target.resolveSibling("").toString()) : Map.of();
-    ProcessRunner.check(
+    Command bootstrap =
         Command.of(command)
             .environment(environment)
             .timeout(PACKAGES_TIMEOUT)
             .lines(line -> report(line, progress))
             .advice(
-                "check the package names, the network and the host's apt sources; without root it"
-                    + " needs the packages uidmap and fakeroot"));
+                "check the network and the host's apt sources; without root it needs the packages"
+                    + " uidmap and fakeroot");
+    ProcessResult result = ProcessRunner.run(bootstrap);
+    if (!result.succeeded()) {
+      Matcher unknown = UNKNOWN_PACKAGE.matcher(result.stderr());
+      throw unknown.find()
+          ? new ForkdException(
+              ErrorCode.INVALID_ARGUMENT,
+              "Debian "
+                  + DefaultTemplate.SUITE
+                  + " has no package '"
+                  + Objects.requireNonNullElse(unknown.group(1), unknown.group(2))
+                  + "'; look it up with 'apt-cache search'")
+          : ProcessRunner.failure(bootstrap, result);
+    }
   }
 
   /** Passes on what mmdebstrap says it does, without the chatter in between. */
