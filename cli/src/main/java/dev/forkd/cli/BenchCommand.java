@@ -1,15 +1,14 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.DefaultTemplate;
-import dev.forkd.api.ErrorCode;
-import dev.forkd.api.ForkdException;
-import dev.forkd.api.rest.SnapshotInfo;
-import java.io.InputStream;
+import dev.forkd.sdk.BranchOptions;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
+import dev.forkd.sdk.Snapshot;
 import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Optional;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -17,7 +16,7 @@ import picocli.CommandLine.Option;
 @Command(
     name = "bench",
     description = "measure fork to first eval, exec, eval and the branch pause; medians")
-final class BenchCommand extends ApiCommand {
+final class BenchCommand extends DaemonCommand {
   private static final Duration EVAL_TIMEOUT = Duration.ofSeconds(30);
   private static final String FORK = "fork to first eval";
   private static final String EVAL = "second eval in the same child";
@@ -38,7 +37,7 @@ final class BenchCommand extends ApiCommand {
   private boolean json;
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     if (rounds < 1 || rounds > 1000) {
       throw usage("-n " + rounds + " is not between 1 and 1000");
     }
@@ -48,7 +47,7 @@ final class BenchCommand extends ApiCommand {
     }
     for (int round = 0; round < rounds; round++) {
       err().println("==> round " + (round + 1) + " of " + rounds);
-      round(api, round, all);
+      round(forkd, round, all);
     }
     if (json) {
       Map<String, Double> medians = new LinkedHashMap<>();
@@ -73,35 +72,23 @@ final class BenchCommand extends ApiCommand {
     return table.render();
   }
 
-  private void round(Api api, int round, Map<String, double[]> all) {
+  private void round(Forkd forkd, int round, Map<String, double[]> all) {
     long begin = System.nanoTime();
-    String id =
-        api.fork(Requests.fork(tag, 1))
-            .getFirst()
-            .sandbox()
-            .orElseThrow(BenchCommand::missing)
-            .id();
-    try {
-      api.eval(id, code, EVAL_TIMEOUT);
+    try (Sandbox child = forkd.fork(tag)) {
+      child.eval(code, EVAL_TIMEOUT);
       put(all, FORK, round, begin);
       begin = System.nanoTime();
-      api.eval(id, code, EVAL_TIMEOUT);
+      child.eval(code, EVAL_TIMEOUT);
       put(all, EVAL, round, begin);
       begin = System.nanoTime();
-      api.exec(id, Requests.exec("true"), InputStream.nullInputStream(), new Requests.Collected());
+      child.exec("true");
       put(all, EXEC, round, begin);
       begin = System.nanoTime();
-      SnapshotInfo branch = api.branch(id, Requests.diffBranch(Optional.empty()));
+      Snapshot branch = child.branch(BranchOptions.diff());
       put(all, BRANCH, round, begin);
-      api.deleteSnapshot(branch.tag(), false, false);
-      series(all, PAUSE)[round] = branch.pauseMs().orElseThrow();
-    } finally {
-      api.kill(id);
+      branch.delete();
+      series(all, PAUSE)[round] = branch.info().pauseMs().orElseThrow();
     }
-  }
-
-  private static ForkdException missing() {
-    return new ForkdException(ErrorCode.INTERNAL, "the daemon answered a fork without a sandbox");
   }
 
   private static void put(Map<String, double[]> all, String name, int round, long begin) {

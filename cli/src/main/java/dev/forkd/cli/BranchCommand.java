@@ -1,15 +1,15 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.rest.BranchRequest;
 import dev.forkd.api.rest.SnapshotInfo;
-import java.util.Optional;
+import dev.forkd.sdk.BranchOptions;
+import dev.forkd.sdk.Forkd;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Saves a running sandbox as a snapshot. */
 @Command(name = "branch", description = "save a running sandbox as a snapshot; it goes on")
-final class BranchCommand extends ApiCommand {
+final class BranchCommand extends DaemonCommand {
   @Parameters(index = "0", paramLabel = "ID", description = "the sandbox")
   private String id;
 
@@ -35,19 +35,14 @@ final class BranchCommand extends ApiCommand {
   private boolean json;
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     String chosen = tag.isEmpty() ? positionalTag : tag;
+    BranchOptions how =
+        full
+            ? BranchOptions.full()
+            : measureDiff ? BranchOptions.measureDiff() : BranchOptions.diff();
     SnapshotInfo snapshot =
-        api.branch(
-            id,
-            new BranchRequest(
-                chosen.isEmpty() ? Optional.empty() : Optional.of(chosen),
-                measureDiff,
-                !full && !measureDiff,
-                false,
-                Optional.empty(),
-                Optional.empty(),
-                Optional.empty()));
+        forkd.sandbox(id).branch(chosen.isEmpty() ? how : how.tag(chosen)).info();
     if (json) {
       printJson(snapshot);
       return 0;

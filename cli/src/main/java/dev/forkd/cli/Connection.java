@@ -2,16 +2,21 @@ package dev.forkd.cli;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.sdk.Forkd;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import picocli.CommandLine.Option;
 
 /** How a command finds its daemon: the one that was named, the one that runs, or a new one. */
 final class Connection {
+  /** Longer than the daemon's own limits, so that its words are heard and not our impatience. */
+  private static final Duration REQUEST_TIMEOUT = Duration.ofMinutes(10);
+
   @Option(
       names = "--daemon-url",
       paramLabel = "URL",
@@ -27,13 +32,7 @@ final class Connection {
       description = "where forkd keeps everything (FORKD_DATA_DIR)")
   private String dataDir = "";
 
-  private Map<String, String> environment = System.getenv();
-
-  /** For tests. */
-  Connection in(Map<String, String> other) {
-    this.environment = other;
-    return this;
-  }
+  private final Map<String, String> environment = System.getenv();
 
   DataDir dataDir() {
     Map<String, String> effective = new HashMap<>(environment);
@@ -44,13 +43,13 @@ final class Connection {
   }
 
   /** A daemon to talk to; one is started in the background when none runs and none was named. */
-  Api open(PrintWriter progress) {
+  Forkd open(PrintWriter progress) {
     String named = first(url, environment.getOrDefault("FORKD_URL", ""));
     if (!named.isEmpty()) {
-      return new HttpApi(withoutSlash(named), token(dataDir().tokenFile()));
+      return client(named, token(dataDir().tokenFile()));
     }
     DaemonFile daemon = new DaemonStarter(dataDir(), environment, progress).findOrStart();
-    return new HttpApi(withoutSlash(daemon.url()), token(Path.of(daemon.tokenFile())));
+    return client(daemon.url(), token(Path.of(daemon.tokenFile())));
   }
 
   private String token(Path file) {
@@ -76,7 +75,7 @@ final class Connection {
     return one.isEmpty() ? other : one;
   }
 
-  private static String withoutSlash(String address) {
-    return address.endsWith("/") ? address.substring(0, address.length() - 1) : address;
+  private static Forkd client(String address, String secret) {
+    return Forkd.builder().url(address).token(secret).timeout(REQUEST_TIMEOUT).build();
   }
 }

@@ -4,9 +4,13 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.rest.FileEntry;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.SandboxFiles;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
@@ -20,7 +24,7 @@ import picocli.CommandLine.Parameters;
       "copy files and folders into or out of a sandbox",
       "  forkd cp data.csv ID:/root/     forkd cp ID:/root/out.csv ."
     })
-final class CpCommand extends ApiCommand {
+final class CpCommand extends DaemonCommand {
   private static final int DEEPEST = 64;
 
   @Parameters(index = "0", paramLabel = "FROM", description = "PATH or ID:PATH")
@@ -31,6 +35,7 @@ final class CpCommand extends ApiCommand {
 
   private long files;
   private long bytes;
+  private Optional<SandboxFiles> opened = Optional.empty();
 
   /** A path in a sandbox. */
   record Remote(String id, String path) {
@@ -56,7 +61,7 @@ final class CpCommand extends ApiCommand {
   }
 
   @Override
-  int run(Api api) throws IOException {
+  int run(Forkd forkd) throws IOException {
     Optional<Remote> source = Remote.parse(from);
     Optional<Remote> target = Remote.parse(to);
     if (source.isPresent() == target.isPresent()) {
@@ -70,63 +75,85 @@ final class CpCommand extends ApiCommand {
     if (source.isPresent()) {
       Path local = Path.of(to);
       Path into = Files.isDirectory(local) ? local.resolve(source.get().name()) : local;
-      download(api, source.get(), into, 0);
+      download(forkd, source.get(), into, 0);
     } else {
       Path local = Path.of(from);
       Remote remote = target.orElseThrow();
-      boolean folder = remote.path().endsWith("/") || isFolder(api, remote);
-      upload(api, local, folder ? remote.child(name(local)) : remote, 0);
+      boolean folder = remote.path().endsWith("/") || isFolder(forkd, remote);
+      upload(forkd, local, folder ? remote.child(name(local)) : remote, 0);
     }
     err().println("✓ " + files + (files == 1 ? " file, " : " files, ") + Format.bytes(bytes));
     return 0;
   }
 
-  private void upload(Api api, Path local, Remote remote, int depth) throws IOException {
+  private void upload(Forkd forkd, Path local, Remote remote, int depth) throws IOException {
     if (Files.isDirectory(local)) {
       checkDepth(depth, local.toString());
-      api.makeDirectory(remote.id(), remote.path());
+      files(forkd, remote).makeDirectory(remote.path());
       List<Path> inside;
       try (Stream<Path> listing = Files.list(local)) {
         inside = listing.sorted().toList();
       }
       for (Path each : inside) {
-        upload(api, each, remote.child(name(each)), depth + 1);
+        upload(forkd, each, remote.child(name(each)), depth + 1);
       }
       return;
     }
     if (!Files.isReadable(local)) {
       throw new ForkdException(ErrorCode.NOT_FOUND, "cannot read " + local);
     }
-    bytes += api.upload(remote.id(), local, remote.path());
+    bytes += files(forkd, remote).upload(local, remote.path());
     files++;
   }
 
-  private void download(Api api, Remote remote, Path local, int depth) throws IOException {
-    FileEntry entry = api.stat(remote.id(), remote.path());
+  private void download(Forkd forkd, Remote remote, Path local, int depth) throws IOException {
+    FileEntry entry = files(forkd, remote).stat(remote.path());
     if (entry.type().equals("directory")) {
       checkDepth(depth, remote.path());
       Files.createDirectories(local);
-      for (FileEntry inside : api.list(remote.id(), remote.path())) {
+      for (FileEntry inside : files(forkd, remote).list(remote.path())) {
         String name = inside.path().substring(inside.path().lastIndexOf('/') + 1);
         // The guest is not trusted: a listing must not lead out of the folder.
         if (name.isEmpty() || name.equals(".") || name.equals("..") || name.indexOf('\0') >= 0) {
           throw new ForkdException(
               ErrorCode.INVALID_ARGUMENT, "the guest lists a file named '" + name + "'");
         }
-        download(api, remote.child(name), local.resolve(name), depth + 1);
+        download(forkd, remote.child(name), local.resolve(name), depth + 1);
       }
       return;
     }
     if (Files.isSymbolicLink(local)) {
       Files.delete(local);
     }
-    bytes += api.download(remote.id(), remote.path(), local.toAbsolutePath());
+    bytes += fetch(files(forkd, remote), remote.path(), local.toAbsolutePath());
     files++;
   }
 
-  private static boolean isFolder(Api api, Remote remote) {
+  /** What is there is replaced only by a whole file. */
+  private static long fetch(SandboxFiles guest, String path, Path local) throws IOException {
+    Path unfinished = local.resolveSibling("." + local.getFileName() + ".forkd-part");
     try {
-      return api.stat(remote.id(), remote.path()).type().equals("directory");
+      long size;
+      try (OutputStream sink = Files.newOutputStream(unfinished)) {
+        size = guest.read(path, sink);
+      }
+      Files.move(unfinished, local, StandardCopyOption.REPLACE_EXISTING);
+      return size;
+    } finally {
+      Files.deleteIfExists(unfinished);
+    }
+  }
+
+  /** One look-up of the sandbox for the whole copy. */
+  private SandboxFiles files(Forkd forkd, Remote remote) {
+    SandboxFiles found = opened.orElseGet(() -> forkd.sandbox(remote.id()).files());
+    opened = Optional.of(found);
+    return found;
+  }
+
+  private boolean isFolder(Forkd forkd, Remote remote) {
+    try {
+      return files(forkd, remote).stat(remote.path()).type().equals("directory");
     } catch (ForkdException e) {
       if (e.code() == ErrorCode.NOT_FOUND) {
         return false; // an unknown sandbox is said by the upload that follows

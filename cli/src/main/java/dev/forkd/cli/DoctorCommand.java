@@ -4,6 +4,7 @@ import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.EnumMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.Callable;
@@ -55,19 +56,20 @@ final class DoctorCommand implements Callable<Integer> {
   }
 
   static String renderJson(List<Check> checks) {
-    List<Map<String, String>> rows =
-        checks.stream()
-            .map(check ->
-                Map.of(
-                    "name", check.name(),
-                    "status", name(check.status()),
-                    "detail", check.detail(),
-                    "meaning", check.meaning(),
-                    "mend", check.mend()))
-            .toList();
+    List<Map<String, String>> rows = checks.stream().map(DoctorCommand::row).toList();
     return JsonMapper.shared()
             .writeValueAsString(Map.of("ok", exitStatus(checks) == 0, "checks", rows))
         + "\n";
+  }
+
+  private static Map<String, String> row(Check check) {
+    Map<String, String> row = new LinkedHashMap<>();
+    row.put("name", check.name());
+    row.put("status", name(check.status()));
+    row.put("detail", check.detail());
+    row.put("meaning", check.meaning());
+    row.put("mend", check.mend());
+    return row;
   }
 
   private static Map<Check.Status, Integer> count(List<Check> checks) {

@@ -1,6 +1,7 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.rest.EvalResponse;
+import dev.forkd.sdk.Forkd;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -11,7 +12,7 @@ import picocli.CommandLine.Parameters;
 
 /** Evaluates code in the warm interpreter. */
 @Command(name = "eval", description = "evaluate code in a sandbox's warm interpreter")
-final class EvalCommand extends ApiCommand {
+final class EvalCommand extends DaemonCommand {
   @Parameters(index = "0", paramLabel = "ID", description = "the sandbox")
   private String id;
 
@@ -32,12 +33,12 @@ final class EvalCommand extends ApiCommand {
   private boolean json;
 
   @Override
-  int run(Api api) throws IOException {
+  int run(Forkd forkd) throws IOException {
     String code =
         words.equals(List.of("-"))
             ? new String(System.in.readAllBytes(), StandardCharsets.UTF_8)
             : String.join(" ", words);
-    EvalResponse answer = api.eval(id, code, Duration.ofSeconds(timeoutSecs));
+    EvalResponse answer = forkd.sandbox(id).eval(code, Duration.ofSeconds(timeoutSecs));
     if (json) {
       printJson(answer);
     } else {

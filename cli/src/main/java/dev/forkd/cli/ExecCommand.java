@@ -1,18 +1,26 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.rest.ExecRequest;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.OutputListener;
+import dev.forkd.sdk.RunningCommand;
+import java.io.IOException;
+import java.io.InputStream;
 import java.io.PrintStream;
+import java.time.Duration;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Runs a command in a sandbox: its output as it comes, its status as ours. */
 @Command(name = "exec", description = "run a command in a sandbox; exits with the command's status")
-final class ExecCommand extends ApiCommand {
+final class ExecCommand extends DaemonCommand {
+  private static final int STDIN_CHUNK_BYTES = 64 << 10;
   private static final long DEFAULT_TIMEOUT_SECS = 30;
   private static final long INTERACTIVE_TIMEOUT_SECS = 86_400;
 
@@ -50,33 +58,51 @@ final class ExecCommand extends ApiCommand {
   private long timeoutSecs;
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     long fallback = interactive ? INTERACTIVE_TIMEOUT_SECS : DEFAULT_TIMEOUT_SECS;
-    ExecRequest request =
-        new ExecRequest(
+    dev.forkd.sdk.Command what =
+        new dev.forkd.sdk.Command(
             command,
-            OptionalLong.of(timeoutSecs > 0 ? timeoutSecs : fallback),
             env,
             cwd.isEmpty() ? Optional.empty() : Optional.of(cwd),
             user.isEmpty() ? Optional.empty() : Optional.of(user),
-            Optional.empty(),
-            Optional.empty(),
+            new byte[0],
+            Duration.ofSeconds(timeoutSecs > 0 ? timeoutSecs : fallback),
             false,
             interactive);
-    return api.exec(id, request, System.in, new Streams(System.out, System.err));
+    Streams streams = new Streams(System.out, System.err);
+    try (RunningCommand running = forkd.sandbox(id).start(what, streams)) {
+      if (interactive) {
+        Threads.virtual("forkd-stdin", () -> pump(System.in, running));
+      }
+      return running.await().exitCode();
+    }
+  }
+
+  /** Ends by itself when the input ends or the command no longer takes any. */
+  private static void pump(InputStream stdin, RunningCommand running) {
+    byte[] buffer = new byte[STDIN_CHUNK_BYTES];
+    try {
+      for (int n = stdin.read(buffer); n >= 0; n = stdin.read(buffer)) {
+        running.writeStdin(Arrays.copyOf(buffer, n));
+      }
+      running.closeStdin();
+    } catch (IOException | ForkdException e) {
+      // The command ended first, as `head` does: its status is what counts.
+    }
   }
 
   /** The guest's bytes go out as they are. */
-  private record Streams(PrintStream out, PrintStream err) implements Api.ExecOutput {
+  private record Streams(PrintStream out, PrintStream err) implements OutputListener {
     @Override
-    public void stdout(byte[] bytes) {
-      out.writeBytes(bytes);
+    public void stdout(byte[] chunk) {
+      out.writeBytes(chunk);
       out.flush();
     }
 
     @Override
-    public void stderr(byte[] bytes) {
-      err.writeBytes(bytes);
+    public void stderr(byte[] chunk) {
+      err.writeBytes(chunk);
       err.flush();
     }
   }

@@ -1,10 +1,13 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.rest.ChildResult;
-import dev.forkd.api.rest.CreateSandboxes;
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.sdk.ForkOptions;
+import dev.forkd.sdk.ForkOutcome;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
+import java.util.ArrayList;
 import java.util.List;
-import java.util.Optional;
 import java.util.OptionalLong;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -12,7 +15,13 @@ import picocli.CommandLine.Parameters;
 
 /** Forks children from a snapshot. */
 @Command(name = "fork", description = "fork children from a template or snapshot")
-final class ForkCommand extends ApiCommand {
+final class ForkCommand extends DaemonCommand {
+  /** The tiers, weakest first. */
+  enum Isolation {
+    EMULATION,
+    KVM
+  }
+
   @Parameters(index = "0", arity = "0..1", paramLabel = "TAG", description = "what to fork from")
   private String positionalTag = "";
 
@@ -28,9 +37,6 @@ final class ForkCommand extends ApiCommand {
       description = "most host memory a child may take")
   private long memoryLimitMib;
 
-  @Option(names = "--per-child-netns", description = "a network namespace for each")
-  private boolean perChildNetns;
-
   @Option(names = "--prewarm", description = "touch memory and verify before handing out")
   private boolean prewarm;
 
@@ -40,44 +46,45 @@ final class ForkCommand extends ApiCommand {
   @Option(names = "--partial", description = "keep those that started when others fail")
   private boolean partial;
 
-  @Option(names = "--min-isolation", paramLabel = "TIER", description = "kvm refuses emulation")
-  private String minIsolation = "";
+  @Option(
+      names = "--min-isolation",
+      paramLabel = "TIER",
+      description = "kvm refuses emulation; emulation takes what there is")
+  private Isolation minIsolation = Isolation.EMULATION;
 
   @Option(names = "--json", description = "print the sandboxes as JSON")
   private boolean json;
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     String from = tag.isEmpty() ? positionalTag : tag;
     if (from.isEmpty() || (!tag.isEmpty() && !positionalTag.isEmpty())) {
       throw usage("name one snapshot: forkd fork TAG");
     }
-    List<ChildResult> children =
-        api.fork(
-            new CreateSandboxes(
-                from,
-                OptionalLong.of(count),
-                perChildNetns,
-                memoryLimitMib == 0 ? OptionalLong.empty() : OptionalLong.of(memoryLimitMib),
-                prewarm,
-                partial,
-                certify,
-                minIsolation.isEmpty() ? Optional.empty() : Optional.of(minIsolation)));
-    boolean allWell = children.stream().allMatch(child -> child.sandbox().isPresent());
+    ForkOptions how =
+        new ForkOptions(
+            count,
+            memoryLimitMib == 0 ? OptionalLong.empty() : OptionalLong.of(memoryLimitMib),
+            prewarm,
+            certify,
+            minIsolation == Isolation.KVM);
+    List<ForkOutcome> children =
+        partial
+            ? forkd.snapshot(from).forkPartially(how)
+            : forkd.fork(from, how).stream().<ForkOutcome>map(ForkOutcome.Started::new).toList();
+    List<SandboxInfo> started = new ArrayList<>();
+    for (ForkOutcome child : children) {
+      switch (child) {
+        case ForkOutcome.Started(Sandbox sandbox) -> started.add(sandbox.info());
+        case ForkOutcome.Failed(ErrorCode code, String message) ->
+            err().println("✗ " + message + " (" + code.wireName() + ")");
+      }
+    }
     if (json) {
-      printJson(partial ? children : children.stream().flatMap(c -> c.sandbox().stream()).toList());
+      printJson(started);
     } else {
-      children.forEach(this::print);
+      started.forEach(sandbox -> out().println(sandbox.id()));
     }
-    return allWell ? 0 : Main.FAILURE;
-  }
-
-  private void print(ChildResult child) {
-    if (child.sandbox().isPresent()) {
-      SandboxInfo sandbox = child.sandbox().get();
-      out().println(sandbox.id());
-    } else {
-      err().println("✗ " + child.error().orElse("no reason given"));
-    }
+    return started.size() == children.size() ? 0 : Main.FAILURE;
   }
 }

@@ -1,6 +1,8 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Snapshot;
 import java.time.Instant;
 import java.util.List;
 import picocli.CommandLine.Command;
@@ -8,13 +10,13 @@ import picocli.CommandLine.Option;
 
 /** Shows what snapshots take on disk. */
 @Command(name = "images", description = "show what templates and snapshots take on disk")
-final class ImagesCommand extends ApiCommand {
+final class ImagesCommand extends DaemonCommand {
   @Option(names = "--json", description = "print them as JSON")
   private boolean json;
 
   @Override
-  int run(Api api) {
-    List<SnapshotInfo> snapshots = api.snapshots();
+  int run(Forkd forkd) {
+    List<SnapshotInfo> snapshots = forkd.snapshots().stream().map(Snapshot::info).toList();
     if (json) {
       printJson(snapshots);
     } else {

@@ -3,6 +3,8 @@ package dev.forkd.cli;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
 import java.util.List;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
@@ -10,7 +12,7 @@ import picocli.CommandLine.Parameters;
 
 /** Ends sandboxes. */
 @Command(name = "kill", description = "end sandboxes and free all they hold")
-final class KillCommand extends ApiCommand {
+final class KillCommand extends DaemonCommand {
   @Parameters(arity = "0..*", paramLabel = "ID", description = "which")
   private List<String> ids = List.of();
 
@@ -21,14 +23,15 @@ final class KillCommand extends ApiCommand {
   private String tag = "";
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     int ways = (ids.isEmpty() ? 0 : 1) + (all ? 1 : 0) + (tag.isEmpty() ? 0 : 1);
     if (ways != 1) {
       throw usage("give ids, or --all, or --tag TAG");
     }
     List<String> chosen =
         ids.isEmpty()
-            ? api.sandboxes().stream()
+            ? forkd.sandboxes().stream()
+                .map(Sandbox::info)
                 .filter(sandbox -> all || sandbox.snapshotTag().equals(tag))
                 .map(SandboxInfo::id)
                 .toList()
@@ -36,7 +39,7 @@ final class KillCommand extends ApiCommand {
     int status = 0;
     for (String id : chosen) {
       try {
-        api.kill(id);
+        forkd.sandbox(id).kill();
         out().println("✓ " + id);
       } catch (ForkdException e) {
         // One that another caller ended meanwhile is what --all and --tag wanted.

@@ -1,6 +1,8 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
 import java.time.Instant;
 import java.util.List;
 import picocli.CommandLine.Command;
@@ -8,13 +10,13 @@ import picocli.CommandLine.Option;
 
 /** Lists sandboxes. */
 @Command(name = "ls", description = "list the sandboxes")
-final class LsCommand extends ApiCommand {
+final class LsCommand extends DaemonCommand {
   @Option(names = "--json", description = "print them as JSON")
   private boolean json;
 
   @Override
-  int run(Api api) {
-    List<SandboxInfo> sandboxes = api.sandboxes();
+  int run(Forkd forkd) {
+    List<SandboxInfo> sandboxes = forkd.sandboxes().stream().map(Sandbox::info).toList();
     if (json) {
       printJson(sandboxes);
     } else {

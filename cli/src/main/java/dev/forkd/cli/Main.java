@@ -67,6 +67,7 @@ public final class Main implements Runnable {
         .setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8))
         .setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8))
         .setExpandAtFiles(false)
+        .setCaseInsensitiveEnumValuesAllowed(true)
         .setStopAtPositional(false)
         .setExecutionExceptionHandler(
             (failure, commandLine, _) -> report(failure, commandLine.getErr()));

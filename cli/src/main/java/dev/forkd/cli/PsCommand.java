@@ -2,6 +2,7 @@ package dev.forkd.cli;
 
 import dev.forkd.api.rest.CertificateInfo;
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.sdk.Forkd;
 import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -13,7 +14,7 @@ import picocli.CommandLine.Parameters;
 
 /** Shows all about one sandbox, with the proof that it is nobody's twin. */
 @Command(name = "ps", description = "show one sandbox and its certificate")
-final class PsCommand extends ApiCommand {
+final class PsCommand extends DaemonCommand {
   @Parameters(paramLabel = "ID", description = "the sandbox")
   private String id;
 
@@ -21,8 +22,8 @@ final class PsCommand extends ApiCommand {
   private boolean json;
 
   @Override
-  int run(Api api) {
-    SandboxInfo sandbox = api.sandbox(id);
+  int run(Forkd forkd) {
+    SandboxInfo sandbox = forkd.sandbox(id).info();
     if (json) {
       printJson(sandbox);
     } else {

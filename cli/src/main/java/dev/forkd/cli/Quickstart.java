@@ -4,20 +4,20 @@ import dev.forkd.api.DefaultTemplate;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.CertificateInfo;
-import dev.forkd.api.rest.ChildResult;
-import dev.forkd.api.rest.CreateTemplate;
 import dev.forkd.api.rest.EvalResponse;
+import dev.forkd.api.rest.ExecResponse;
 import dev.forkd.api.rest.SandboxInfo;
-import dev.forkd.api.rest.SnapshotInfo;
-import java.io.InputStream;
+import dev.forkd.sdk.Command;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
+import dev.forkd.sdk.Snapshot;
+import dev.forkd.sdk.TemplateRecipe;
 import java.io.PrintWriter;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
-import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.function.Supplier;
@@ -33,13 +33,14 @@ final class Quickstart {
   private static final String ZEROS = "[0.0, 0.0, 0.0, 0.0, 0.0]";
   private static final int GRANDCHILDREN = 3;
   private static final Duration EVAL_TIMEOUT = Duration.ofSeconds(60);
+  private static final Duration EXEC_TIMEOUT = Duration.ofSeconds(60);
 
   private final int children;
   private final PrintWriter out;
   private final PrintWriter err;
   private final Table table = new Table("STEP", ">TIME", "MEMORY");
-  private final Set<String> sandboxes = new LinkedHashSet<>();
-  private final List<String> branches = new ArrayList<>();
+  private final List<Sandbox> sandboxes = new ArrayList<>();
+  private final List<Snapshot> branches = new ArrayList<>();
 
   /** What a step gave, and what to say about memory. */
   record Done<T>(T value, String memory) {}
@@ -60,215 +61,211 @@ final class Quickstart {
     return done.value();
   }
 
-  void run(Api api) {
-    String template = step("template " + DefaultTemplate.TAG, () -> template(api));
+  void run(Forkd forkd) {
+    Snapshot template = step("template " + DefaultTemplate.TAG, () -> template(forkd));
     try {
-      tour(api, template);
+      tour(forkd, template);
     } catch (RuntimeException | Error e) {
-      removeQuietly(api);
+      removeQuietly();
       throw e;
     }
-    step("remove children and branch", () -> remove(api));
+    step("remove children and branch", this::remove);
     out.println();
     out.print(table.render());
     out.println();
-    out.println("The template '" + template + "' stays. Next:");
-    out.println("  ./forkd fork " + template + "        prints the id of a new sandbox");
+    out.println("The template '" + template.tag() + "' stays. Next:");
+    out.println("  ./forkd fork " + template.tag() + "        prints the id of a new sandbox");
     out.println("  ./forkd eval ID 'numpy.arange(3)'");
     out.println("  ./forkd exec ID -- uname -a");
     out.println("  ./forkd branch ID mytag    then: ./forkd fork mytag -n 3; ./forkd tree");
   }
 
-  private void tour(Api api, String template) {
-    List<String> born = step("fork " + children + " children", () -> fork(api, template, children));
-    step("eval " + CODE + " in each", () -> evalInEach(api, born));
-    step("verify that no two are twins", () -> verify(api, born));
-    String source = born.getFirst();
-    step("state in memory and on disk of " + source, () -> leaveState(api, source));
-    SnapshotInfo branch = step("branch it while it runs", () -> branch(api, source));
-    List<String> grand =
-        step(
-            "fork " + GRANDCHILDREN + " grandchildren",
-            () -> fork(api, branch.tag(), GRANDCHILDREN));
-    step("they have its memory and its disk", () -> inherited(api, grand));
-    step("they diverge", () -> diverge(api, source, grand));
+  private void tour(Forkd forkd, Snapshot template) {
+    List<Sandbox> born = step("fork " + children + " children", () -> fork(template, children));
+    step("eval " + CODE + " in each", () -> evalInEach(born));
+    step("verify that no two are twins", () -> verify(born));
+    Sandbox source = born.getFirst();
+    step("state in memory and on disk of " + source.id(), () -> leaveState(source));
+    Snapshot branch = step("branch it while it runs", () -> branch(source));
+    List<Sandbox> grand =
+        step("fork " + GRANDCHILDREN + " grandchildren", () -> fork(branch, GRANDCHILDREN));
+    step("they have its memory and its disk", () -> inherited(grand));
+    step("they diverge", () -> diverge(source, grand));
     out.println();
-    lineage(api, template).forEach(out::println);
+    lineage(forkd, template).forEach(out::println);
   }
 
-  private Done<String> template(Api api) {
-    CreateTemplate recipe =
-        new CreateTemplate(
-            DefaultTemplate.TAG.value(),
-            Optional.of(DefaultTemplate.PACKAGES),
-            Optional.empty(),
-            Optional.empty(),
-            Optional.empty(),
-            OptionalLong.empty(),
-            OptionalLong.empty(),
-            List.of(),
-            List.of(CODE),
-            OptionalLong.empty(),
-            false);
-    SnapshotInfo made = api.bake(recipe, line -> err.println("    " + line));
-    String memory =
-        made.memoryMib() + " MiB guest, " + Format.bytes(made.memoryBytes()) + " stored";
-    return new Done<>(made.tag(), memory);
+  private Done<Snapshot> template(Forkd forkd) {
+    TemplateRecipe recipe = TemplateRecipe.ofPackages(DefaultTemplate.PACKAGES).andWarm(CODE);
+    Snapshot made =
+        forkd.buildTemplate(
+            DefaultTemplate.TAG.value(), recipe, line -> err.println("    " + line));
+    return new Done<>(
+        made,
+        made.info().memoryMib()
+            + " MiB guest, "
+            + Format.bytes(made.info().memoryBytes())
+            + " stored");
   }
 
-  private Done<List<String>> fork(Api api, String tag, int count) {
-    List<ChildResult> answer = api.fork(Requests.fork(tag, count));
-    List<String> ids =
-        answer.stream().flatMap(c -> c.sandbox().stream()).map(SandboxInfo::id).toList();
-    sandboxes.addAll(ids);
-    expect(ids.size() == count, "forked " + ids.size() + " of " + count + " children");
-    return new Done<>(ids, "");
+  private Done<List<Sandbox>> fork(Snapshot from, int count) {
+    List<Sandbox> born = from.fork(count);
+    sandboxes.addAll(born);
+    expect(born.size() == count, "forked " + born.size() + " of " + count + " children");
+    return new Done<>(born, "");
   }
 
-  private Done<Integer> evalInEach(Api api, List<String> ids) {
-    for (String id : ids) {
-      String result = eval(api, id, CODE);
-      expect(result.equals(ZEROS), CODE + " in " + id + " gave " + result);
-      out.println("  " + id + "  " + CODE + " = " + result);
+  private Done<Integer> evalInEach(List<Sandbox> born) {
+    for (Sandbox child : born) {
+      String result = eval(child, CODE);
+      expect(result.equals(ZEROS), CODE + " in " + child.id() + " gave " + result);
+      out.println("  " + child.id() + "  " + CODE + " = " + result);
     }
-    return new Done<>(ids.size(), memory(api, ids));
+    return new Done<>(born.size(), memory(born));
   }
 
-  private static Done<Integer> verify(Api api, List<String> ids) {
+  private static Done<Integer> verify(List<Sandbox> born) {
     Set<String> random = new HashSet<>();
     Set<String> names = new HashSet<>();
-    for (String id : ids) {
+    for (Sandbox child : born) {
       CertificateInfo proof =
-          api.sandbox(id)
+          child
+              .refresh()
               .certificate()
               .orElseThrow(
-                  () -> new ForkdException(ErrorCode.INTERNAL, id + " has no certificate"));
+                  () -> new ForkdException(ErrorCode.INTERNAL, child.id() + " has no certificate"));
       expect(
           proof.state().equals("verified"),
-          "the certificate of " + id + " is " + proof.state() + proof.failure().orElse(""));
+          "the certificate of " + child.id() + " is " + proof.state() + proof.failure().orElse(""));
       random.add(proof.randomSha256().orElse(""));
       names.add(proof.hostname().orElse(""));
     }
-    expect(random.size() == ids.size(), "two children drew the same random bytes");
-    expect(names.size() == ids.size(), "two children have the same host name");
-    return new Done<>(ids.size(), "");
+    expect(random.size() == born.size(), "two children drew the same random bytes");
+    expect(names.size() == born.size(), "two children have the same host name");
+    return new Done<>(born.size(), "");
   }
 
-  private static Done<String> leaveState(Api api, String id) {
-    eval(api, id, "kept = {'answer': 42, 'numbers': numpy.arange(1_000_000)}");
-    exec(api, id, "echo written before the branch > /root/note; sync");
-    return new Done<>(id, memory(api, List.of(id)));
+  private static Done<Integer> leaveState(Sandbox source) {
+    eval(source, "kept = {'answer': 42, 'numbers': numpy.arange(1_000_000)}");
+    exec(source, "echo written before the branch > /root/note; sync");
+    return new Done<>(1, memory(List.of(source)));
   }
 
-  private Done<SnapshotInfo> branch(Api api, String id) {
-    String tag = "quickstart-" + Long.toHexString(System.currentTimeMillis());
-    SnapshotInfo made = api.branch(id, Requests.diffBranch(Optional.of(tag)));
-    branches.add(made.tag());
+  private Done<Snapshot> branch(Sandbox source) {
+    Snapshot made = source.branch("quickstart-" + Long.toHexString(System.currentTimeMillis()));
+    branches.add(made);
     return new Done<>(
         made,
         "paused "
-            + made.pauseMs().orElse(0)
+            + made.info().pauseMs().orElse(0)
             + " ms, "
-            + Format.bytes(made.diffPhysicalBytes().orElse(0))
+            + Format.bytes(made.info().diffPhysicalBytes().orElse(0))
             + " diverged");
   }
 
-  private Done<Integer> inherited(Api api, List<String> ids) {
-    for (String id : ids) {
-      String memory = eval(api, id, "kept['answer'], int(kept['numbers'].sum())");
-      String disk = exec(api, id, "cat /root/note");
-      expect(memory.equals("(42, 499999500000)"), "memory of " + id + " says " + memory);
-      expect(disk.equals("written before the branch\n"), "disk of " + id + " says " + disk);
-      out.println("  " + id + "  memory: kept = " + memory + "   disk: " + disk.strip());
+  private Done<Integer> inherited(List<Sandbox> grand) {
+    for (Sandbox child : grand) {
+      String memory = eval(child, "kept['answer'], int(kept['numbers'].sum())");
+      String disk = exec(child, "cat /root/note");
+      expect(memory.equals("(42, 499999500000)"), "memory of " + child + " says " + memory);
+      expect(disk.equals("written before the branch\n"), "disk of " + child + " says " + disk);
+      out.println("  " + child.id() + "  memory: kept = " + memory + "   disk: " + disk.strip());
     }
-    return new Done<>(ids.size(), memory(api, ids));
+    return new Done<>(grand.size(), memory(grand));
   }
 
-  private Done<Integer> diverge(Api api, String source, List<String> ids) {
-    for (int i = 0; i < ids.size(); i++) {
-      eval(api, ids.get(i), "kept['answer'] = " + (100 + i));
-      exec(api, ids.get(i), "echo grandchild " + i + " > /root/note");
+  private Done<Integer> diverge(Sandbox source, List<Sandbox> grand) {
+    for (int i = 0; i < grand.size(); i++) {
+      eval(grand.get(i), "kept['answer'] = " + (100 + i));
+      exec(grand.get(i), "echo grandchild " + i + " > /root/note");
     }
-    exec(api, source, "echo written after the branch > /root/note");
-    for (int i = 0; i < ids.size(); i++) {
-      String id = ids.get(i);
-      String answer = eval(api, id, "kept['answer']");
-      String disk = exec(api, id, "cat /root/note");
-      expect(answer.equals("" + (100 + i)), "memory of " + id + " says " + answer);
-      expect(disk.equals("grandchild " + i + "\n"), "disk of " + id + " says " + disk);
-      out.println("  " + id + "  memory: " + answer + "   disk: " + disk.strip());
+    exec(source, "echo written after the branch > /root/note");
+    for (int i = 0; i < grand.size(); i++) {
+      Sandbox child = grand.get(i);
+      String answer = eval(child, "kept['answer']");
+      String disk = exec(child, "cat /root/note");
+      expect(answer.equals("" + (100 + i)), "memory of " + child + " says " + answer);
+      expect(disk.equals("grandchild " + i + "\n"), "disk of " + child + " says " + disk);
+      out.println("  " + child.id() + "  memory: " + answer + "   disk: " + disk.strip());
     }
-    String own = eval(api, source, "kept['answer']");
+    String own = eval(source, "kept['answer']");
     expect(own.equals("42"), "the source's memory changed to " + own);
-    return new Done<>(ids.size(), memory(api, ids));
+    return new Done<>(grand.size(), memory(grand));
   }
 
   /** Only what this tour made: others may use the daemon as well. */
-  private List<String> lineage(Api api, String template) {
-    List<SnapshotInfo> snapshots =
-        api.snapshots().stream()
-            .filter(s -> s.tag().equals(template) || branches.contains(s.tag()))
-            .toList();
-    List<SandboxInfo> own =
-        api.sandboxes().stream().filter(s -> sandboxes.contains(s.id())).toList();
-    return LineageTree.render(TreeCommand.nodes(snapshots, own));
+  private List<String> lineage(Forkd forkd, Snapshot template) {
+    Set<String> tags = new HashSet<>(Set.of(template.tag()));
+    branches.forEach(branch -> tags.add(branch.tag()));
+    Set<String> ids = new HashSet<>();
+    sandboxes.forEach(sandbox -> ids.add(sandbox.id()));
+    return LineageTree.render(
+        TreeCommand.nodes(
+            forkd.snapshots().stream()
+                .map(Snapshot::info)
+                .filter(snapshot -> tags.contains(snapshot.tag()))
+                .toList(),
+            forkd.sandboxes().stream()
+                .map(Sandbox::info)
+                .filter(sandbox -> ids.contains(sandbox.id()))
+                .toList()));
   }
 
-  private Done<Integer> remove(Api api) {
+  private Done<Integer> remove() {
     int removed = sandboxes.size() + branches.size();
-    for (String id : List.copyOf(sandboxes)) {
-      api.kill(id);
-      sandboxes.remove(id);
+    while (!sandboxes.isEmpty()) {
+      sandboxes.getLast().kill();
+      sandboxes.removeLast();
     }
-    for (String tag : List.copyOf(branches)) {
-      api.deleteSnapshot(tag, false, false);
-      branches.remove(tag);
+    while (!branches.isEmpty()) {
+      branches.getLast().delete();
+      branches.removeLast();
     }
     return new Done<>(removed, "");
   }
 
   /** After a failure: the failure is what counts, but what could not be removed is named. */
-  private void removeQuietly(Api api) {
-    for (String id : sandboxes) {
+  private void removeQuietly() {
+    for (Sandbox sandbox : sandboxes) {
       try {
-        api.kill(id);
+        sandbox.close();
       } catch (ForkdException e) {
-        err.println("⚠ sandbox " + id + " stays: " + e.message());
+        err.println("⚠ " + sandbox + " stays: " + e.message());
       }
     }
-    for (String tag : branches) {
+    for (Snapshot branch : branches) {
       try {
-        api.deleteSnapshot(tag, false, false);
+        branch.delete();
       } catch (ForkdException e) {
-        err.println("⚠ snapshot " + tag + " stays: " + e.message());
+        err.println("⚠ " + branch + " stays: " + e.message());
       }
     }
   }
 
-  private static String eval(Api api, String id, String code) {
-    EvalResponse answer = api.eval(id, code, EVAL_TIMEOUT);
+  private static String eval(Sandbox sandbox, String code) {
+    EvalResponse answer = sandbox.eval(code, EVAL_TIMEOUT);
     if (answer.error().isPresent()) {
       throw new ForkdException(
-          ErrorCode.INTERNAL, "'" + code + "' in " + id + " raised " + answer.error().get());
+          ErrorCode.INTERNAL, "'" + code + "' in " + sandbox + " raised " + answer.error().get());
     }
     return answer.result().orElse("None");
   }
 
-  private static String exec(Api api, String id, String shell) {
-    Requests.Collected output = new Requests.Collected();
-    int status =
-        api.exec(id, Requests.exec("sh", "-c", shell), InputStream.nullInputStream(), output);
-    expect(status == 0, "'" + shell + "' in " + id + " ended with " + status + output.err());
-    return output.out();
+  private static String exec(Sandbox sandbox, String shell) {
+    ExecResponse done = sandbox.exec(Command.shell(shell).timeout(EXEC_TIMEOUT));
+    expect(
+        done.exitCode() == 0,
+        "'" + shell + "' in " + sandbox + " ended with " + done.exitCode() + " " + done.stderr());
+    return done.stdout();
   }
 
   /** Mean per child: guest pages of its own, and its whole VMM process with its share of others. */
-  private static String memory(Api api, List<String> ids) {
+  private static String memory(List<Sandbox> some) {
     long own = 0;
     long pss = 0;
     boolean readable = true;
-    for (String id : ids) {
-      SandboxInfo sandbox = api.sandbox(id);
+    for (Sandbox each : some) {
+      SandboxInfo sandbox = each.refresh();
       own += sandbox.divergedBytes().orElse(0);
       OptionalLong process =
           sandbox.pid().isPresent()
@@ -277,9 +274,8 @@ final class Quickstart {
       readable &= process.isPresent();
       pss += process.orElse(0);
     }
-    String each = ids.size() > 1 ? " each" : "";
-    String text = mib(own, ids.size()) + " of its own" + each;
-    return readable ? text + ", " + mib(pss, ids.size()) + " with its share (PSS)" : text;
+    String text = mib(own, some.size()) + " of its own" + (some.size() > 1 ? " each" : "");
+    return readable ? text + ", " + mib(pss, some.size()) + " with its share (PSS)" : text;
   }
 
   private static String mib(long bytes, int count) {

@@ -4,6 +4,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.HostPackage;
 import dev.forkd.api.HostPackages;
+import dev.forkd.sdk.Forkd;
 import java.io.Console;
 import java.io.PrintWriter;
 import java.util.List;
@@ -42,8 +43,10 @@ final class QuickstartCommand implements Callable<Integer> {
     try {
       Quickstart quickstart = new Quickstart(children, out, err);
       quickstart.step("host packages", () -> installMissing(err));
-      Api api = quickstart.step("daemon", () -> new Quickstart.Done<>(connection.open(err), ""));
-      quickstart.run(api);
+      try (Forkd forkd =
+          quickstart.step("daemon", () -> new Quickstart.Done<>(connection.open(err), ""))) {
+        quickstart.run(forkd);
+      }
       return 0;
     } finally {
       out.flush();

@@ -1,6 +1,8 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.ForkdException;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Snapshot;
 import java.util.List;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -9,7 +11,7 @@ import picocli.CommandLine.Parameters;
 
 /** Removes snapshots. */
 @Command(name = "rmi", description = "remove templates and snapshots")
-final class RmiCommand extends ApiCommand {
+final class RmiCommand extends DaemonCommand {
   @Parameters(arity = "1..*", paramLabel = "TAG", description = "what to remove")
   private List<String> tags;
 
@@ -25,11 +27,18 @@ final class RmiCommand extends ApiCommand {
   }
 
   @Override
-  int run(Api api) {
+  int run(Forkd forkd) {
     int status = 0;
     for (String tag : tags) {
       try {
-        api.deleteSnapshot(tag, dependents.cascade, dependents.force);
+        Snapshot snapshot = forkd.snapshot(tag);
+        if (dependents.cascade) {
+          snapshot.deleteWithDependents();
+        } else if (dependents.force) {
+          snapshot.deleteAlone();
+        } else {
+          snapshot.delete();
+        }
         out().println("✓ " + tag);
       } catch (ForkdException e) {
         err().println("✗ " + tag + ": " + e.message());

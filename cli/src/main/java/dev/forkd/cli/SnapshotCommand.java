@@ -1,6 +1,8 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Snapshot;
 import java.time.Instant;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,13 +29,13 @@ final class SnapshotCommand implements Runnable {
 
   /** All of them. */
   @Command(name = "ls", description = "list templates and snapshots")
-  static final class Ls extends ApiCommand {
+  static final class Ls extends DaemonCommand {
     @Option(names = "--json", description = "print them as JSON")
     private boolean json;
 
     @Override
-    int run(Api api) {
-      List<SnapshotInfo> snapshots = api.snapshots();
+    int run(Forkd forkd) {
+      List<SnapshotInfo> snapshots = forkd.snapshots().stream().map(Snapshot::info).toList();
       if (json) {
         printJson(snapshots);
       } else {
@@ -45,7 +47,7 @@ final class SnapshotCommand implements Runnable {
 
   /** One of them. */
   @Command(name = "info", description = "show one snapshot")
-  static final class Info extends ApiCommand {
+  static final class Info extends DaemonCommand {
     @Parameters(paramLabel = "TAG", description = "the snapshot")
     private String tag;
 
@@ -53,8 +55,8 @@ final class SnapshotCommand implements Runnable {
     private boolean json;
 
     @Override
-    int run(Api api) {
-      SnapshotInfo snapshot = api.snapshot(tag);
+    int run(Forkd forkd) {
+      SnapshotInfo snapshot = forkd.snapshot(tag).info();
       if (json) {
         printJson(snapshot);
       } else {

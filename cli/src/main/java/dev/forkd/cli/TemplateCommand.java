@@ -1,7 +1,9 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.rest.CreateTemplate;
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Snapshot;
+import dev.forkd.sdk.TemplateRecipe;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
@@ -52,7 +54,7 @@ final class TemplateCommand implements Runnable {
   @Command(
       name = "build",
       description = "make a root file system, boot it once, warm it, freeze it")
-  static final class Build extends ApiCommand {
+  static final class Build extends DaemonCommand {
     @Parameters(paramLabel = "NAME", description = "the template's tag")
     private String name;
 
@@ -93,9 +95,10 @@ final class TemplateCommand implements Runnable {
     private boolean json;
 
     @Override
-    int run(Api api) {
+    int run(Forkd forkd) {
       long begin = System.nanoTime();
-      SnapshotInfo made = api.bake(recipe(), line -> err().println("==> " + line));
+      SnapshotInfo made =
+          forkd.buildTemplate(name, recipe(), line -> err().println("==> " + line)).info();
       if (json) {
         printJson(made);
       } else {
@@ -107,18 +110,24 @@ final class TemplateCommand implements Runnable {
     }
 
     /** Paths are the caller's; the daemon runs elsewhere on this host. */
-    private CreateTemplate recipe() {
-      return new CreateTemplate(
-          name,
-          source.packages.isEmpty() ? Optional.empty() : Optional.of(source.packages),
-          source.ociLayout.map(Build::absolute),
-          source.rootfs.map(Build::absolute),
+    private TemplateRecipe recipe() {
+      TemplateRecipe.Source from =
+          source
+              .ociLayout
+              .<TemplateRecipe.Source>map(
+                  path -> new TemplateRecipe.Source.OciLayout(absolute(path)))
+              .or(() -> source.rootfs.map(p -> new TemplateRecipe.Source.RootFile(absolute(p))))
+              .orElseGet(() -> new TemplateRecipe.Source.Packages(source.packages));
+      return new TemplateRecipe(
+          from,
           kernel.map(Build::absolute),
           given(memoryMib),
           given(diskMib),
           run,
           warm,
-          given(bootTimeoutSecs),
+          bootTimeoutSecs == 0
+              ? Optional.empty()
+              : Optional.of(Duration.ofSeconds(bootTimeoutSecs)),
           replace);
     }
 
@@ -133,14 +142,14 @@ final class TemplateCommand implements Runnable {
 
   /** Lists them. */
   @Command(name = "ls", description = "list the templates")
-  static final class Ls extends ApiCommand {
+  static final class Ls extends DaemonCommand {
     @Option(names = "--json", description = "print them as JSON")
     private boolean json;
 
     @Override
-    int run(Api api) {
+    int run(Forkd forkd) {
       List<SnapshotInfo> templates =
-          api.snapshots().stream().filter(SnapshotInfo::template).toList();
+          forkd.snapshots().stream().map(Snapshot::info).filter(SnapshotInfo::template).toList();
       if (json) {
         printJson(templates);
       } else {

@@ -2,6 +2,9 @@ package dev.forkd.cli;
 
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
+import dev.forkd.sdk.Snapshot;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -13,7 +16,7 @@ import picocli.CommandLine.Option;
 
 /** Draws who came from whom. */
 @Command(name = "tree", description = "draw the lineage of snapshots and sandboxes")
-final class TreeCommand extends ApiCommand {
+final class TreeCommand extends DaemonCommand {
   /** A snapshot or sandbox for programs. */
   record Entry(String kind, String name, Optional<String> parent) {}
 
@@ -21,9 +24,9 @@ final class TreeCommand extends ApiCommand {
   private boolean json;
 
   @Override
-  int run(Api api) {
-    List<SnapshotInfo> snapshots = api.snapshots();
-    List<SandboxInfo> sandboxes = api.sandboxes();
+  int run(Forkd forkd) {
+    List<SnapshotInfo> snapshots = forkd.snapshots().stream().map(Snapshot::info).toList();
+    List<SandboxInfo> sandboxes = forkd.sandboxes().stream().map(Sandbox::info).toList();
     if (json) {
       printJson(
           nodes(snapshots, sandboxes).stream()

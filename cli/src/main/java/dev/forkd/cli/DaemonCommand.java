@@ -1,6 +1,7 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.rest.Json;
+import dev.forkd.sdk.Forkd;
 import java.io.PrintWriter;
 import java.util.concurrent.Callable;
 import picocli.CommandLine;
@@ -8,15 +9,14 @@ import picocli.CommandLine.Command;
 
 /** What the commands that talk to a daemon share. */
 @Command(mixinStandardHelpOptions = true)
-abstract class ApiCommand implements Callable<Integer> {
+abstract class DaemonCommand implements Callable<Integer> {
   @CommandLine.Mixin private Connection connection;
   @CommandLine.Spec private CommandLine.Model.CommandSpec spec;
 
   @Override
   public final Integer call() throws Exception {
-    Api api = connection.open(err());
-    try {
-      return run(api);
+    try (Forkd forkd = connection.open(err())) {
+      return run(forkd);
     } finally {
       out().flush();
       err().flush();
@@ -24,7 +24,7 @@ abstract class ApiCommand implements Callable<Integer> {
   }
 
   /** Does it; returns the exit status. */
-  abstract int run(Api api) throws Exception;
+  abstract int run(Forkd forkd) throws Exception;
 
   final DataDir dataDir() {
     return connection.dataDir();
