@@ -154,7 +154,7 @@ public final class RootImages {
             .lines(line -> report(line, progress))
             .advice(
                 "check the network and the host's apt sources; without root it needs the packages"
-                    + " uidmap and fakeroot");
+                    + " uidmap and fakeroot and a range in /etc/subuid");
     ProcessResult result = ProcessRunner.run(bootstrap);
     if (!result.succeeded()) {
       Matcher unknown = UNKNOWN_PACKAGE.matcher(result.stderr());

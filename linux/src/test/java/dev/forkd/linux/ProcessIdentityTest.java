@@ -44,11 +44,11 @@ class ProcessIdentityTest {
     }
   }
 
-  /** A zombie is dead. */
+  /** A zombie is dead. The child ends after the exec, or the shell would still reap it. */
   @Test
   void zombiesAreDead() throws Exception {
     Process parent =
-        new ProcessBuilder("sh", "-c", "sleep 0 & echo $!; exec sleep 60")
+        new ProcessBuilder("sh", "-c", "sleep 0.5 & echo $!; exec sleep 60")
             .redirectErrorStream(true)
             .start();
     try {
