@@ -137,7 +137,9 @@ extern int cgroup_user_fd, cgroup_eval_fd;
 void cgroup_init(void);
 int cgroup_user_processes(void);
 int cgroup_eval_tasks(void);
-bool cgroup_freeze(bool freeze);
+bool cgroup_freeze(void);
+void cgroup_thaw_eval(void); /* the interpreter alone, to give it a new seed */
+void cgroup_thaw(void);
 
 /* boot.c */
 void boot(void);

@@ -2,6 +2,7 @@
 #include "agent.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,7 +12,12 @@
 #define FREEZE_TIMEOUT_MILLIS 2000
 
 int cgroup_user_fd = -1, cgroup_eval_fd = -1;
-static int user_pids = -1, eval_pids = -1, freeze_file = -1, events_file = -1;
+static int user_pids = -1, eval_pids = -1;
+static struct group {
+  const char *name;
+  int freeze, events;
+  bool frozen;
+} groups[2] = {{.name = "user"}, {.name = "eval"}};
 
 void cgroup_init(void) {
   if (!write_file("/sys/fs/cgroup/cgroup.subtree_control", "+pids") || mkdir(ROOT, 0755) ||
@@ -21,10 +27,15 @@ void cgroup_init(void) {
   cgroup_eval_fd = open(ROOT "/eval", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   user_pids = open(ROOT "/user/pids.current", O_RDONLY | O_CLOEXEC);
   eval_pids = open(ROOT "/eval/pids.current", O_RDONLY | O_CLOEXEC);
-  freeze_file = open(ROOT "/cgroup.freeze", O_WRONLY | O_CLOEXEC);
-  events_file = open(ROOT "/cgroup.events", O_RDONLY | O_CLOEXEC);
-  if (cgroup_user_fd < 0 || cgroup_eval_fd < 0 || user_pids < 0 || eval_pids < 0 || freeze_file < 0 || events_file < 0)
-    fatal("the guest's cgroups cannot be opened");
+  if (cgroup_user_fd < 0 || cgroup_eval_fd < 0 || user_pids < 0 || eval_pids < 0) fatal("the guest's cgroups cannot be opened");
+  for (int i = 0; i < 2; i++) {
+    char path[100];
+    snprintf(path, sizeof path, ROOT "/%s/cgroup.freeze", groups[i].name);
+    groups[i].freeze = open(path, O_WRONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, ROOT "/%s/cgroup.events", groups[i].name);
+    groups[i].events = open(path, O_RDONLY | O_CLOEXEC);
+    if (groups[i].freeze < 0 || groups[i].events < 0) fatal("the guest's cgroups cannot be frozen");
+  }
 }
 
 static int read_number(int fd) {
@@ -39,16 +50,32 @@ int cgroup_user_processes(void) { return user_pids < 0 ? exec_running() : read_n
 
 int cgroup_eval_tasks(void) { return eval_pids < 0 ? 1 : read_number(eval_pids); }
 
-bool cgroup_freeze(bool freeze) {
-  if (freeze_file < 0) return true;
-  if (pwrite(freeze_file, freeze ? "1" : "0", 1, 0) != 1) return false;
+static bool change(struct group *group, bool freeze) {
+  if (group->frozen == freeze) return true;
+  if (pwrite(group->freeze, freeze ? "1" : "0", 1, 0) != 1) return false;
+  group->frozen = freeze;
   int64_t deadline = now_millis() + FREEZE_TIMEOUT_MILLIS;
-  do {
+  while (freeze) {
     char text[128];
-    ssize_t n = pread(events_file, text, sizeof text - 1, 0);
+    ssize_t n = pread(group->events, text, sizeof text - 1, 0);
     text[n > 0 ? n : 0] = 0;
-    if (!freeze || strstr(text, "frozen 1")) return true;
+    if (strstr(text, "frozen 1")) break;
+    if (now_millis() > deadline) return false;
     usleep(200);
-  } while (now_millis() < deadline);
-  return false;
+  }
+  return true;
+}
+
+/* An interpreter that only waits for a question need not be stopped, and can then be reseeded. */
+bool cgroup_freeze(void) {
+  if (cgroup_user_fd < 0) return true;
+  return change(&groups[0], true) && (eval_quiet() || change(&groups[1], true));
+}
+
+
+void cgroup_thaw_eval(void) { change(&groups[1], false); }
+
+void cgroup_thaw(void) {
+  change(&groups[1], false);
+  change(&groups[0], false);
 }

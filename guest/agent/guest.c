@@ -20,8 +20,6 @@
 #define SAMPLE_BYTES 32
 #define STEP_NANOS 1000000
 
-static bool frozen;
-
 bool guest_idle(void) { return open_streams() == 0 && cgroup_user_processes() == 0 && eval_quiet(); }
 
 /* The machine id is in memory, bound over the file: a fork must not have to write its disk. */
@@ -87,8 +85,8 @@ static void start_epoch(struct stream *s, json_t *request) {
     return;
   }
   bool reseeded = mix_entropy(entropy);
-  bool thawed = frozen && !strcmp(eval_state(), "ready");
-  if (thawed) write_file("/sys/fs/cgroup/forkd/eval/cgroup.freeze", "0");
+  /* One with threads was frozen; it cannot answer so. */
+  if (!strcmp(eval_state(), "ready")) cgroup_thaw_eval();
   reseeded &= eval_reseed(interpreter);
   if (getrandom(sample, sizeof sample, 0) != sizeof sample) reseeded = false;
   channel_set_token(token);
@@ -109,12 +107,11 @@ static void start_freeze(struct stream *s) {
     stream_end(s, json_pack("{s:b,s:i,s:i}", "frozen", 0, "processes", 0, "micros", 0));
     return;
   }
-  if (!cgroup_freeze(true)) {
-    cgroup_freeze(false);
+  if (!cgroup_freeze()) {
+    cgroup_thaw();
     stream_fail(s, "deadline_exceeded", "%d user processes could not be frozen in time", processes);
     return;
   }
-  frozen = true;
   stream_end(s, json_pack("{s:b,s:i,s:I}", "frozen", 1, "processes", processes, "micros",
                           (json_int_t)(unix_nanos() - begin) / 1000));
 }
@@ -144,8 +141,7 @@ bool guest_start(struct stream *s, const char *op, json_t *request) {
   } else if (!strcmp(op, "freeze")) {
     start_freeze(s);
   } else if (!strcmp(op, "thaw")) {
-    if (frozen) cgroup_freeze(false);
-    frozen = false;
+    cgroup_thaw();
     stream_end(s, json_object());
   } else if (!strcmp(op, "status")) {
     report_status(s);

@@ -98,11 +98,12 @@ public final class ProcessPages implements AutoCloseable {
             long end = regions.get(ValueLayout.JAVA_LONG, (long) i * REGION_BYTES + 8);
             runs.add(pageInFile(mapping, start), (end - start) / PageRuns.PAGE_BYTES);
           }
-          long walked = argument.get(ValueLayout.JAVA_LONG, 32);
-          if (walked <= at) {
-            throw new IOException("PAGEMAP_SCAN made no progress at " + Long.toHexString(at));
-          }
-          at = walked;
+          // Not walk_end: where the kernel's own buffer overflowed on the way, it keeps the place
+          // of that although it went on to the end. Regions ascend, so the last one tells.
+          at =
+              found < REGIONS
+                  ? mapping.end()
+                  : regions.get(ValueLayout.JAVA_LONG, (long) (found - 1) * REGION_BYTES + 8);
         }
       }
     }
