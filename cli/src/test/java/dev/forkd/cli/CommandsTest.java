@@ -315,6 +315,12 @@ class CommandsTest {
     assertThat(outcome.out()).contains("quickstart").contains("--memory-limit-mib");
   }
 
+  /** The launcher keeps no AOT cache from a warm-up that failed. */
+  @Test
+  void theWarmUpSucceeds() {
+    assertThat(FakeDaemon.execute("warm-up").status()).isZero();
+  }
+
   @Test
   void everyCommandHasHelp() {
     assertThat(FakeDaemon.execute("--help").out()).contains("quickstart").contains("serve");
