@@ -23,6 +23,7 @@ import dev.forkd.state.DataDir;
 import dev.forkd.state.DataDirLock;
 import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
+import dev.forkd.template.ForkdHome;
 import dev.forkd.template.TemplateAssets;
 import dev.forkd.template.TemplateBaker;
 import dev.forkd.vmm.Isolation;
@@ -64,7 +65,7 @@ public final class EngineStart {
     StateStore store = SqliteStateStore.open(dir.database());
     opened.push(store);
     Vmm vmm = new QemuVmm(installation(), dir.guest().resolve("kvm-probe"));
-    TemplateAssets assets = new TemplateAssets(dir.root(), home());
+    TemplateAssets assets = new TemplateAssets(dir.root(), ForkdHome.find());
     MemoryStore memory = new MemoryStore(dir.ram(), dir.staging());
     opened.push(memory);
     DiskLayers layers = new DiskLayers(dir.images(), dir.staging());
@@ -144,15 +145,6 @@ public final class EngineStart {
     return java.nio.file.Files.isDirectory(path)
         ? QemuInstallation.unpacked(path)
         : new QemuInstallation(named, java.util.List.of(), java.util.Map.of());
-  }
-
-  /** The checkout, for the guest agent's sources: set by the launcher. */
-  private static Path home() {
-    String property = System.getProperty("forkd.home");
-    String variable = System.getenv("FORKD_HOME");
-    return Path.of(property != null ? property : variable != null ? variable : ".")
-        .toAbsolutePath()
-        .normalize();
   }
 
   private static void closeAll(Deque<AutoCloseable> opened) {

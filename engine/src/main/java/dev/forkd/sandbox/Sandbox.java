@@ -275,6 +275,8 @@ public final class Sandbox {
                         pending.verifiedAtUnixMillis(),
                         Optional.of(e.message())))
                 .withFailure("its fork handshake failed: " + e.message()));
+        // Nothing of it is ever served, so nothing of it may run on.
+        vm.kill();
       }
       throw e;
     } finally {

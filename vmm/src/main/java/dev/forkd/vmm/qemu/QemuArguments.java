@@ -181,7 +181,10 @@ final class QemuArguments {
     node.put("node-name", nodeName(layer));
     node.put("read-only", readOnly);
     // The engine makes layers durable outside the pause; inside it a flush costs 30 to 180 ms.
-    node.put("cache", Map.of("no-flush", true, "direct", false));
+    Map<String, Object> cache = new LinkedHashMap<>(); // Map.of would change its order every run
+    cache.put("direct", false);
+    cache.put("no-flush", true);
+    node.put("cache", cache);
     node.put("file", file);
     if (layer.format() == DiskLayer.Format.QCOW2) {
       node.put("backing", below.isEmpty() ? tools.jackson.databind.node.NullNode.instance : below);
