@@ -1,4 +1,4 @@
-/** The daemon: wiring, life cycle, main. */
+/** The daemon's program: flags, token, one owner per data directory, start and stop. */
 @NullMarked
 package dev.forkd.controller;
 

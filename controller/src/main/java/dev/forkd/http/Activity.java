@@ -1,7 +1,6 @@
 package dev.forkd.http;
 
 import java.time.Duration;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongSupplier;
@@ -72,13 +71,15 @@ public final class Activity {
     }
   }
 
-  /** How long nothing has been asked; zero while a request runs. */
-  public Duration idleFor() {
+  /** Admits nobody any more if nothing has been asked for so long; tells whether it was so. */
+  public boolean closeIfIdle(Duration limit) {
     lock.lock();
     try {
-      return running > 0
-          ? Duration.ZERO
-          : Duration.of(nanoClock.getAsLong() - lastEndNanos, TimeUnit.NANOSECONDS.toChronoUnit());
+      if (running > 0 || nanoClock.getAsLong() - lastEndNanos < limit.toNanos()) {
+        return false;
+      }
+      draining = true;
+      return true;
     } finally {
       lock.unlock();
     }

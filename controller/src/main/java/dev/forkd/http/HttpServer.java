@@ -18,6 +18,7 @@ import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.time.Duration;
 import java.time.InstantSource;
@@ -67,7 +68,8 @@ public final class HttpServer implements AutoCloseable {
     this.audit = AuditLog.open(config.auditLog());
     var builder =
         WebServer.builder()
-            .bindAddress(config.bind())
+            .address(config.bind().getAddress())
+            .port(config.bind().getPort())
             .shutdownHook(false)
             .shutdownGracePeriod(Duration.ofSeconds(1))
             .maxTcpConnections(Limits.CONNECTIONS_MAX)
@@ -93,20 +95,29 @@ public final class HttpServer implements AutoCloseable {
       InstantSource clock,
       LongSupplier nanoClock) {
     HttpServer server = new HttpServer(config, router, meters, clock, nanoClock);
-    try {
-      server.server.start();
-    } catch (RuntimeException e) {
+    server.server.start();
+    if (!server.server.isRunning()) {
+      // The library logs why and goes on; we cannot.
       server.audit.close();
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
           "cannot listen on "
               + config.bind()
               + " ("
-              + rootMessage(e)
-              + "); choose another address with --bind",
-          e);
+              + whyNot(config.bind())
+              + "); choose another address with --bind");
     }
     return server;
+  }
+
+  /** What the system says to the same wish. */
+  private static String whyNot(InetSocketAddress bind) {
+    try (ServerSocket probe = new ServerSocket()) {
+      probe.bind(bind);
+      return "the reason is in the log";
+    } catch (IOException e) {
+      return String.valueOf(e.getMessage());
+    }
   }
 
   private static String rootMessage(Throwable failure) {

@@ -57,6 +57,7 @@ public final class FakeEngine implements ForkdEngine {
       new AtomicReference<>(Optional.empty());
   private final AtomicReference<Runnable> duringBranch = new AtomicReference<>(() -> {});
   private final AtomicInteger failingChildren = new AtomicInteger();
+  private final AtomicReference<Runnable> onClose = new AtomicReference<>(() -> {});
   private volatile boolean closed;
 
   /** A sandbox: what is seen of it, its files and its running processes. */
@@ -98,6 +99,12 @@ public final class FakeEngine implements ForkdEngine {
   /** Runs inside each branch, before it ends. */
   public void duringBranch(Runnable hook) {
     duringBranch.set(hook);
+  }
+
+  /** Runs when the engine is closed. */
+  public FakeEngine onClose(Runnable hook) {
+    onClose.set(hook);
+    return this;
   }
 
   /** Lets the last {@code count} children of the next fork fail. */
@@ -475,6 +482,7 @@ public final class FakeEngine implements ForkdEngine {
   @Override
   public void close() {
     closed = true;
+    onClose.get().run();
   }
 
   /** What is there, for assertions on leftovers. */
