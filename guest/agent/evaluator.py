@@ -23,10 +23,28 @@ if numpy is not None:
     namespace["numpy"] = namespace["np"] = numpy
 
 
+def numpy_key():
+    """The state of numpy's global generator, 624 words and a position, as memory to write into: giving it a new
+    seed by its own functions runs so much code for the first time that it is most of a fork's handshake."""
+    import ctypes
+    generator = numpy.random.mtrand._rand._bit_generator
+    if type(generator).__name__ != "MT19937":
+        return None
+    return memoryview((ctypes.c_ubyte * (625 * 4)).from_address(generator.ctypes.state_address)).cast("B")
+
+
+key = numpy_key() if numpy is not None else None
+KEY_USED_UP = struct.pack("I", 624)
+
+
 def reseed(*_):
-    random.seed(os.urandom(64))
+    random.seed(int.from_bytes(os.urandom(32), "little"))
     if numpy is not None:
-        numpy.random.seed(list(struct.unpack("16I", os.urandom(64))))
+        numpy.random.seed(0)  # also drops the normal variate it may have kept
+        if key is not None:
+            key[:] = os.urandom(624 * 4) + KEY_USED_UP
+        else:
+            numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
 
 
 def interrupt(*_):

@@ -22,12 +22,15 @@
 
 bool guest_idle(void) { return open_streams() == 0 && cgroup_user_processes() == 0 && eval_quiet(); }
 
+static int machine_id_fd = -1; /* kept open: looking the file up costs a child more than writing it */
+
 /* The machine id is in memory, bound over the file: a fork must not have to write its disk. */
 void guest_identity_init(void) {
   char old[64] = "uninitialized\n";
   read_file("/etc/machine-id", old, sizeof old);
   if (access("/etc/machine-id", F_OK) && !write_file("/etc/machine-id", "")) return;
-  if (!write_file(MACHINE_ID, old) || mount(MACHINE_ID, "/etc/machine-id", NULL, MS_BIND, NULL))
+  machine_id_fd = open(MACHINE_ID, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
+  if (machine_id_fd < 0 || write(machine_id_fd, old, strlen(old)) < 0 || mount(MACHINE_ID, "/etc/machine-id", NULL, MS_BIND, NULL))
     note("machine-id cannot be bound: %s", strerror(errno));
 }
 
@@ -63,8 +66,8 @@ static bool mix_entropy(const uint8_t entropy[ENTROPY_BYTES]) {
 static bool set_identity(const char *hostname, const char *machine_id) {
   char line[40];
   if (host_mode) return true;
-  snprintf(line, sizeof line, "%s\n", machine_id);
-  return !sethostname(hostname, strlen(hostname)) && write_file(MACHINE_ID, line);
+  int length = snprintf(line, sizeof line, "%s\n", machine_id);
+  return !sethostname(hostname, strlen(hostname)) && (machine_id_fd < 0 || pwrite(machine_id_fd, line, (size_t)length, 0) == length);
 }
 
 static void start_epoch(struct stream *s, json_t *request) {
