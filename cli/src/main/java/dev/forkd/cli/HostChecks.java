@@ -168,21 +168,18 @@ final class HostChecks {
 
   List<Check> guest() {
     String kernelMeaning = "what every template boots";
-    String kernel =
-        names(dataDir.guest())
-            .filter(name -> name.contains("linu") || name.contains("kernel"))
-            .findFirst()
-            .orElse("");
+    Path kernels = dataDir.guest().resolve("kernels");
+    List<String> kernel = names(kernels).toList();
     String imageMeaning = "what children are forked from";
     long snapshots = names(dataDir.snapshots()).count();
     return List.of(
         kernel.isEmpty()
             ? Check.warn(
                 "kernel",
-                "none yet in " + dataDir.guest(),
+                "none yet in " + kernels,
                 kernelMeaning,
                 "forkd quickstart, or the first forkd template build, fetches it")
-            : Check.pass("kernel", dataDir.guest().resolve(kernel).toString(), kernelMeaning),
+            : Check.pass("kernel", String.join(", ", kernel), kernelMeaning),
         snapshots == 0
             ? Check.warn(
                 "image",

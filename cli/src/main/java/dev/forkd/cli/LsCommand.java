@@ -2,7 +2,6 @@ package dev.forkd.cli;
 
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.sdk.Forkd;
-import dev.forkd.sdk.Sandbox;
 import java.time.Instant;
 import java.util.List;
 import picocli.CommandLine.Command;
@@ -16,7 +15,7 @@ final class LsCommand extends DaemonCommand {
 
   @Override
   int run(Forkd forkd) {
-    List<SandboxInfo> sandboxes = forkd.sandboxes().stream().map(Sandbox::info).toList();
+    List<SandboxInfo> sandboxes = Sandboxes.of(forkd);
     if (json) {
       printJson(sandboxes);
     } else {

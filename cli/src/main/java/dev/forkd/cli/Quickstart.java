@@ -197,18 +197,13 @@ final class Quickstart {
   private List<String> lineage(Forkd forkd, Snapshot template) {
     Set<String> tags = new HashSet<>(Set.of(template.tag()));
     branches.forEach(branch -> tags.add(branch.tag()));
-    Set<String> ids = new HashSet<>();
-    sandboxes.forEach(sandbox -> ids.add(sandbox.id()));
     return LineageTree.render(
         TreeCommand.nodes(
             forkd.snapshots().stream()
                 .map(Snapshot::info)
                 .filter(snapshot -> tags.contains(snapshot.tag()))
                 .toList(),
-            forkd.sandboxes().stream()
-                .map(Sandbox::info)
-                .filter(sandbox -> ids.contains(sandbox.id()))
-                .toList()));
+            Sandboxes.of(sandboxes)));
   }
 
   private Done<Integer> remove() {

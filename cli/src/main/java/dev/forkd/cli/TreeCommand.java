@@ -3,7 +3,6 @@ package dev.forkd.cli;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.sdk.Forkd;
-import dev.forkd.sdk.Sandbox;
 import dev.forkd.sdk.Snapshot;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -26,7 +25,7 @@ final class TreeCommand extends DaemonCommand {
   @Override
   int run(Forkd forkd) {
     List<SnapshotInfo> snapshots = forkd.snapshots().stream().map(Snapshot::info).toList();
-    List<SandboxInfo> sandboxes = forkd.sandboxes().stream().map(Sandbox::info).toList();
+    List<SandboxInfo> sandboxes = Sandboxes.of(forkd);
     if (json) {
       printJson(
           nodes(snapshots, sandboxes).stream()

@@ -53,8 +53,8 @@ class DoctorTest {
     Files.writeString(folder.resolve("proc/meminfo"), "MemAvailable:   8388608 kB\n");
     Files.createDirectories(folder.resolve("sys/fs/cgroup"));
     Files.writeString(folder.resolve("sys/fs/cgroup/cgroup.controllers"), "cpu memory\n");
-    Files.createDirectories(folder.resolve("data/guest"));
-    Files.writeString(folder.resolve("data/guest/vmlinuz"), "");
+    Files.createDirectories(folder.resolve("data/guest/kernels"));
+    Files.writeString(folder.resolve("data/guest/kernels/6.1.0-1-cloud-amd64"), "");
     Files.createDirectories(folder.resolve("data/snapshots/python"));
     HostChecks host = new HostChecks(folder, new DataDir(folder.resolve("data")), Map.of());
     assertThat(
