@@ -31,6 +31,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.LongConsumer;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /** Drives a stock QEMU, 7.2 or newer, with KVM where it works and in emulation elsewhere. */
 public final class QemuVmm implements Vmm {
@@ -39,6 +40,7 @@ public final class QemuVmm implements Vmm {
 
   private static final Duration LOAD_TIMEOUT = Duration.ofSeconds(30);
   private static final long POLL_NANOS = 500_000;
+  private static final String JSON_NAME = "json:";
   private static final int MAX_SOCKET_PATH_BYTES = 107;
 
   private final QemuInstallation qemu;
@@ -222,11 +224,25 @@ public final class QemuVmm implements Vmm {
     for (JsonNode image = inserted.path("image");
         image.has("filename");
         image = image.path("backing-image")) {
-      layers.add(layer(Path.of(image.path("filename").asString()), image));
+      layers.add(layer(imageFile(image.path("filename").asString()), image));
     }
     return layers.isEmpty()
         ? believed
         : new DiskChain(layers.subList(1, layers.size()).reversed(), layers.getFirst());
+  }
+
+  /**
+   * The file of an image. QEMU names it plainly only where the name says all; a layer whose backing
+   * was given as a node is named by its description.
+   */
+  static Path imageFile(String shown) {
+    if (!shown.startsWith(JSON_NAME)) {
+      return Path.of(shown);
+    }
+    JsonNode described = JsonMapper.shared().readTree(shown.substring(JSON_NAME.length()));
+    // A raw image may be described by its protocol layer alone.
+    JsonNode file = described.path("file").path("filename");
+    return Path.of((file.isMissingNode() ? described.path("filename") : file).asString());
   }
 
   private static DiskLayer layer(Path file, JsonNode image) {
