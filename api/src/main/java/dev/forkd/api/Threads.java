@@ -2,6 +2,7 @@ package dev.forkd.api;
 
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ThreadFactory;
 
 /**
@@ -40,5 +41,16 @@ public final class Threads {
   /** At most {@code threads} platform threads for work that sits in native calls. */
   public static ExecutorService platformExecutor(String prefix, int threads) {
     return Executors.newFixedThreadPool(threads, platformFactory(prefix));
+  }
+
+  /** At most {@code threads} tasks at once on virtual threads; more wait their turn. */
+  public static ExecutorService virtualExecutor(String prefix, int threads) {
+    return Executors.newFixedThreadPool(threads, virtualFactory(prefix));
+  }
+
+  /** One daemon platform thread that runs short tasks at their time. */
+  public static ScheduledExecutorService clock(String name) {
+    return Executors.newSingleThreadScheduledExecutor(
+        Thread.ofPlatform().daemon().name(name).factory());
   }
 }

@@ -36,7 +36,6 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.function.Consumer;
 
@@ -74,11 +73,9 @@ public final class EngineStart {
     Sandboxes sandboxes = new Sandboxes(dir, store, ledger, memory, layers);
     Admission admission = new Admission(CORES);
     opened.push(admission);
-    ScheduledExecutorService clock =
-        Executors.newSingleThreadScheduledExecutor(
-            Thread.ofPlatform().daemon().name("idle-clock").factory());
+    ScheduledExecutorService clock = Threads.clock("idle-clock");
     opened.push(clock::shutdownNow);
-    ExecutorService starters = Executors.newFixedThreadPool(CORES, Threads.virtualFactory("fork"));
+    ExecutorService starters = Threads.virtualExecutor("fork", CORES);
     opened.push(starters::shutdownNow);
     boolean emulated = vmm.capabilities().isolation() == Isolation.EMULATION;
     Sandbox.Shared shared =

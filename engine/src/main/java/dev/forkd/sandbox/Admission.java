@@ -2,8 +2,8 @@ package dev.forkd.sandbox;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import java.time.Duration;
-import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
@@ -20,9 +20,7 @@ public final class Admission implements AutoCloseable {
   private static final Duration TURN = Duration.ofSeconds(1);
 
   private final Semaphore turns;
-  private final ScheduledExecutorService clock =
-      Executors.newSingleThreadScheduledExecutor(
-          Thread.ofPlatform().daemon().name("admission").factory());
+  private final ScheduledExecutorService clock = Threads.clock("admission");
 
   /** One turn; closing it early lets the next one in. */
   public static final class Turn implements AutoCloseable {

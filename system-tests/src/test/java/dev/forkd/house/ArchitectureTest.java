@@ -33,6 +33,8 @@ class ArchitectureTest {
     "dev.forkd.snapshot..",
     "dev.forkd.sandbox..",
     "dev.forkd.fork..",
+    "dev.forkd.branch..",
+    "dev.forkd.local..",
     "dev.forkd.template..",
     "dev.forkd.process..",
     "dev.forkd.net..",
