@@ -16,6 +16,7 @@ import io.helidon.webserver.WebServer;
 import io.helidon.webserver.http.HttpRouting;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
+import io.helidon.webserver.http1.Http1Config;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -28,6 +29,7 @@ import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.function.LongSupplier;
 import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -50,6 +52,7 @@ public final class HttpServer implements AutoCloseable {
   private final LongSupplier nanoClock;
   private final Activity activity;
   private final WebServer server;
+  private volatile int port; // Set once by start; kept, as a stopped server has none.
 
   private HttpServer(
       ServerConfig config,
@@ -77,6 +80,11 @@ public final class HttpServer implements AutoCloseable {
             .connectionOptions(options ->
                 options.readTimeout(Limits.READ_TIMEOUT).tcpNoDelay(true).socketKeepAlive(true))
             .featuresDiscoverServices(false)
+            .addProtocol(
+                Http1Config.builder()
+                    .maxPrologueLength(Limits.REQUEST_LINE_BYTES_MAX)
+                    .maxHeadersSize(Limits.HEADERS_BYTES_MAX)
+                    .build())
             .directHandlers(handlers -> {
               for (DirectHandler.EventType event : DirectHandler.EventType.values()) {
                 handlers.addHandler(event, HttpServer::refuse);
@@ -107,6 +115,7 @@ public final class HttpServer implements AutoCloseable {
               + whyNot(config.bind())
               + "); choose another address with --bind");
     }
+    server.port = server.server.port();
     return server;
   }
 
@@ -259,13 +268,21 @@ public final class HttpServer implements AutoCloseable {
       DirectHandler.EventType event,
       io.helidon.http.Status status,
       io.helidon.http.ServerResponseHeaders headers,
-      String message) {
-    ErrorCode code =
-        status.code() >= 500 ? ErrorCode.INTERNAL : ErrorCode.fromHttpStatus(status.code());
+      @Nullable String message) {
+    // Our own defects are answered by the routes; what comes here was cut off or is no request.
+    io.helidon.http.Status told =
+        event == DirectHandler.EventType.INTERNAL_ERROR
+            ? io.helidon.http.Status.BAD_REQUEST_400
+            : status;
     byte[] body =
-        Json.write(ErrorBody.of(code, message.isEmpty() ? status.reasonPhrase() : message));
+        Json.write(
+            ErrorBody.of(
+                ErrorCode.fromHttpStatus(told.code()),
+                message == null || message.isEmpty()
+                    ? "not a request that can be read: " + told.reasonPhrase()
+                    : message));
     return DirectHandler.TransportResponse.builder()
-        .status(status)
+        .status(told)
         .headers(headers)
         .header(REQUEST_ID, HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong()))
         .header(HeaderNames.CONTENT_TYPE, "application/json")
@@ -275,7 +292,7 @@ public final class HttpServer implements AutoCloseable {
   }
 
   public int port() {
-    return server.port();
+    return port;
   }
 
   /** Where a client on this host reaches the server. */

@@ -7,6 +7,12 @@ public final class Limits {
   /** Body of a JSON request. */
   public static final int JSON_BYTES_MAX = 2 << 20;
 
+  /** First line of a request: a guest's longest path with each byte percent-encoded, and more. */
+  public static final int REQUEST_LINE_BYTES_MAX = 16384;
+
+  /** All header lines of a request. */
+  public static final int HEADERS_BYTES_MAX = 16384;
+
   /** Connections open at once; further ones wait in the kernel's backlog. */
   public static final int CONNECTIONS_MAX = 2048;
 
