@@ -118,6 +118,8 @@ const char *eval_state(void);
 json_t *eval_description(void);
 bool eval_settled(void);
 bool eval_quiet(void);
+bool eval_lingers(void); /* nothing is asked, but something of the interpreter's still runs */
+void eval_thawed(void);
 pid_t eval_pid(void);
 bool eval_reseed(char sample_hex[33]);
 int64_t eval_next_deadline(void);
@@ -138,6 +140,8 @@ void cgroup_init(void);
 int cgroup_user_processes(void);
 int cgroup_eval_tasks(void);
 bool cgroup_freeze(void);
+bool cgroup_user_frozen(void);
+bool cgroup_eval_frozen(void);
 void cgroup_thaw_eval(void); /* the interpreter alone, to give it a new seed */
 void cgroup_thaw(void);
 

@@ -17,7 +17,7 @@ static struct group {
   const char *name;
   int freeze, events;
   bool frozen;
-} groups[2] = {{.name = "user"}, {.name = "eval"}};
+} groups[2] = {{.name = "user", .freeze = -1}, {.name = "eval", .freeze = -1}};
 
 void cgroup_init(void) {
   if (!write_file("/sys/fs/cgroup/cgroup.subtree_control", "+pids") || mkdir(ROOT, 0755) ||
@@ -51,7 +51,7 @@ int cgroup_user_processes(void) { return user_pids < 0 ? exec_running() : read_n
 int cgroup_eval_tasks(void) { return eval_pids < 0 ? 1 : read_number(eval_pids); }
 
 static bool change(struct group *group, bool freeze) {
-  if (group->frozen == freeze) return true;
+  if (group->frozen == freeze || group->freeze < 0) return true;
   if (pwrite(group->freeze, freeze ? "1" : "0", 1, 0) != 1) return false;
   group->frozen = freeze;
   int64_t deadline = now_millis() + FREEZE_TIMEOUT_MILLIS;
@@ -72,6 +72,9 @@ bool cgroup_freeze(void) {
   return change(&groups[0], true) && (eval_quiet() || change(&groups[1], true));
 }
 
+/* A process born into a frozen cgroup stops before it has exec'ed, and its maker waits for that. */
+bool cgroup_user_frozen(void) { return groups[0].frozen; }
+bool cgroup_eval_frozen(void) { return groups[1].frozen; }
 
 void cgroup_thaw_eval(void) { change(&groups[1], false); }
 

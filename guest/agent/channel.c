@@ -14,9 +14,8 @@
 struct source channel = {.fd = -1};
 
 static uint8_t token[TOKEN_BYTES] = "forkd-agent-resync-token-0000000";
-static uint8_t window[TOKEN_BYTES]; /* the last bytes read, a ring: the token may be split anywhere */
-static size_t window_at;
-static uint32_t window_filled;
+static bool token_changed;
+static size_t recent; /* how many of the last bytes read are kept, to find a token that was split */
 static bool in_sync;
 static bool synced;
 static uint8_t frame[HEADER_BYTES + MAX_PAYLOAD];
@@ -25,8 +24,12 @@ static struct buffer output;
 static struct stream *streams[MAX_STREAMS];
 static int stream_count;
 static int last_idle = -1;
+static size_t incomplete_bytes; /* of requests whose end is not here yet */
 
-void channel_set_token(const uint8_t next[TOKEN_BYTES]) { memcpy(token, next, TOKEN_BYTES); }
+void channel_set_token(const uint8_t next[TOKEN_BYTES]) {
+  memcpy(token, next, TOKEN_BYTES);
+  token_changed = true;
+}
 
 bool channel_crowded(void) { return buffer_size(&output) > OUTPUT_CROWDED; }
 
@@ -41,6 +44,10 @@ void channel_flush(void) {
     }
     buffer_consume(&output, (size_t)n);
   }
+}
+
+static uint32_t little_endian(const uint8_t *at) {
+  return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
 static void put_header(uint8_t *at, uint32_t stream, enum frame_type type, int flags, size_t size) {
@@ -78,6 +85,7 @@ static void stream_free(struct stream *s) {
       streams[i] = streams[--stream_count];
       break;
     }
+  if (!s->ops) incomplete_bytes -= buffer_size(&s->request);
   buffer_free(&s->request);
   free(s);
 }
@@ -100,7 +108,11 @@ void stream_fail(struct stream *s, const char *code, const char *format, ...) {
   uint32_t id = s->id;
   stream_free(s);
   json_t *message = json_string(text);
-  if (!message) message = json_string("a message that is not UTF-8");
+  if (!message) { /* a path that is not UTF-8, or was cut inside a character */
+    for (char *c = text; *c; c++)
+      if (*c & 0x80) *c = '?';
+    message = json_string(text);
+  }
   send_json(id, F_ERROR, json_pack("{s:s,s:o}", "code", code, "message", message));
   announce_idle();
 }
@@ -153,6 +165,7 @@ void forget_streams(void) {
 static void out_of_step(const char *why) {
   note("protocol error: %s; waiting for a new conversation", why);
   in_sync = synced = false;
+  frame_size = 0;
   forget_streams();
   buffer_clear(&output);
 }
@@ -167,6 +180,7 @@ static void start_request(struct stream *s) {
   json_error_t error;
   json_t *request =
       json_loadb((const char *)buffer_at(&s->request), buffer_size(&s->request), 0, &error);
+  incomplete_bytes -= buffer_size(&s->request);
   buffer_free(&s->request);
   const char *op = json_string_value(json_object_get(request, "op"));
   if (!op) {
@@ -191,7 +205,8 @@ static bool open_frame(uint32_t id, int flags, const uint8_t *data, size_t size)
     s->receive_credit = INITIAL_CREDIT;
     streams[stream_count++] = s;
   }
-  if (buffer_size(&s->request) + size > MAX_REQUEST) return false;
+  if (buffer_size(&s->request) + size > MAX_REQUEST || incomplete_bytes + size > 2 * MAX_REQUEST) return false;
+  incomplete_bytes += size;
   buffer_add(&s->request, data, size);
   if (!(flags & FLAG_MORE)) start_request(s);
   return true;
@@ -212,8 +227,7 @@ static bool stream_frame(uint32_t id, enum frame_type type, int flags, const uin
       return true;
     case F_WINDOW: {
       if (size != 4 || flags < CH_OUT || flags > CH_ERR) return false;
-      s->send_credit[flags] +=
-          (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 | (uint32_t)data[3] << 24;
+      s->send_credit[flags] += little_endian(data);
       if (s->send_credit[flags] > INT32_MAX) return false;
       if (s->ops->credit) s->ops->credit(s);
       return true;
@@ -253,58 +267,67 @@ static bool dispatch(uint32_t id, enum frame_type type, int flags, const uint8_t
   return true;
 }
 
-/* True when these are the last bytes of the token. */
-static bool ends_token(uint8_t byte) {
-  window[window_at] = byte;
-  window_at = (window_at + 1) % TOKEN_BYTES;
-  if (window_filled < TOKEN_BYTES && ++window_filled < TOKEN_BYTES) return false;
-  if (byte != token[TOKEN_BYTES - 1]) return false;
-  for (size_t i = 0; i < TOKEN_BYTES; i++)
-    if (window[(window_at + i) % TOKEN_BYTES] != token[i]) return false;
-  return true;
-}
-
 static void begin_conversation(void) {
   forget_streams();
   buffer_clear(&output);
   in_sync = true;
   synced = false;
   frame_size = 0;
-  window_filled = 0;
 }
 
-static void parse(uint8_t byte) {
-  if (ends_token(byte)) {
-    begin_conversation();
-    return;
-  }
-  if (!in_sync) return;
-  frame[frame_size++] = byte;
-  if (frame_size < HEADER_BYTES) return;
-  size_t size = (size_t)frame[4] | (size_t)frame[5] << 8;
-  if (size > MAX_PAYLOAD) {
+/* Takes what completes the frame that is being read, and handles the frame; returns how much that was. */
+static size_t take(const uint8_t *data, size_t size) {
+  size_t wanted = HEADER_BYTES;
+  if (frame_size >= HEADER_BYTES) wanted += (size_t)frame[4] | (size_t)frame[5] << 8;
+  size_t piece = wanted - frame_size < size ? wanted - frame_size : size;
+  memcpy(frame + frame_size, data, piece);
+  frame_size += piece;
+  if (frame_size < HEADER_BYTES) return piece;
+  size_t payload = (size_t)frame[4] | (size_t)frame[5] << 8;
+  if (payload > MAX_PAYLOAD) {
     out_of_step("a frame that is too long");
-    return;
+  } else if (frame_size == HEADER_BYTES + payload) {
+    frame_size = 0;
+    if (!dispatch(little_endian(frame), frame[6], frame[7], frame + HEADER_BYTES, payload))
+      out_of_step("a frame that makes no sense");
   }
-  if (frame_size < HEADER_BYTES + size) return;
-  uint32_t id = (uint32_t)frame[0] | (uint32_t)frame[1] << 8 | (uint32_t)frame[2] << 16 | (uint32_t)frame[3] << 24;
-  enum frame_type type = frame[6];
-  frame_size = 0;
-  if (!dispatch(id, type, frame[7], frame + HEADER_BYTES, size)) out_of_step("a frame that makes no sense");
+  return piece;
+}
+
+/* Cuts the bytes in `at`..`end` into frames. The token is looked for first, in whatever state the
+ * parser is, and with the end of what was read before (from `start`): it may have been cut anywhere,
+ * and what stands before it is a former peer's. A frame may set another token; what follows it in the
+ * same read is then searched anew. */
+static void parse(const uint8_t *start, const uint8_t *at, const uint8_t *end) {
+  for (;;) {
+    const uint8_t *found;
+    while ((found = memmem(start, (size_t)(end - start), token, TOKEN_BYTES))) {
+      begin_conversation();
+      start = at = found + TOKEN_BYTES;
+    }
+    token_changed = false;
+    while (in_sync && at < end && !token_changed) at += take(at, (size_t)(end - at));
+    if (!token_changed) break;
+    start = at;
+  }
+  /* Bytes of a found token must not begin another one; those of a changed one neither. */
+  recent = (size_t)(end - start) < TOKEN_BYTES - 1 ? (size_t)(end - start) : TOKEN_BYTES - 1;
 }
 
 static void channel_ready(struct source *self, uint32_t events) {
-  static uint8_t input[65536];
+  static uint8_t input[TOKEN_BYTES + 65536];
   (void)events;
   for (;;) {
-    ssize_t n = read(self->fd, input, sizeof input);
+    ssize_t n = read(self->fd, input + recent, sizeof input - recent);
     if (n < 0 && errno == EINTR) continue;
     if (n == 0 && host_mode) {
       channel_closed();
       return;
     }
     if (n <= 0) break; /* nothing more now; 0 is a port without a host */
-    for (ssize_t i = 0; i < n; i++) parse(input[i]);
+    const uint8_t *end = input + recent + n;
+    parse(input, input + recent, end);
+    memmove(input, end - recent, recent);
   }
   channel_flush();
   exec_resume_output();
@@ -314,6 +337,7 @@ void channel_open(int fd) {
   channel.fd = fd;
   channel.ready = channel_ready;
   in_sync = synced = false;
+  frame_size = recent = 0;
   /* Edge-triggered: a port without a host is readable for ever. */
   loop_add(&channel, EPOLLIN | EPOLLOUT | EPOLLET);
 }
@@ -322,6 +346,7 @@ void channel_closed(void) {
   loop_remove(&channel);
   close(channel.fd);
   channel.fd = -1;
+  frame_size = recent = 0;
   in_sync = synced = false;
   forget_streams();
   buffer_clear(&output);

@@ -42,9 +42,13 @@ static struct eval *current;
 static int64_t deadline, kill_deadline;
 static bool launched;
 static int settled_tasks = 1;
+static bool launch_wanted;    /* as soon as its cgroup is not frozen any more */
+static bool reseed_wanted;    /* as soon as it can be asked: it was starting when an epoch began */
+static bool lingering;        /* it had more threads or children when last looked at */
 
 static void ask_next(void);
 static void launch(void);
+static bool send_question(uint32_t word, const void *data, size_t size);
 
 const char *eval_state(void) {
   static const char *names[] = {"none", "starting", "ready", "busy", "failed"};
@@ -54,8 +58,11 @@ bool eval_settled(void) { return state != STARTING; }
 pid_t eval_pid(void) { return pid; }
 
 bool eval_quiet(void) {
-  return !queue && state != BUSY && (state != READY || cgroup_eval_tasks() <= settled_tasks);
+  if (queue || state == BUSY || state == STARTING) return false;
+  lingering = state == READY && cgroup_eval_tasks() > settled_tasks;
+  return !lingering;
 }
+bool eval_lingers(void) { return lingering && !queue && state == READY; }
 
 json_t *eval_description(void) {
   json_t *d = json_pack("{s:s,s:s}", "agent", AGENT_VERSION, "evaluator", eval_state());
@@ -174,11 +181,16 @@ static void answered(const uint8_t *data, size_t size) {
 
 static void greeted(const uint8_t *data, size_t size) {
   json_error_t error;
+  char sample[33];
   json_decref(hello);
   hello = json_loadb((const char *)data, size, 0, &error);
   state = READY;
   settled_tasks = cgroup_eval_tasks();
+  /* No code of the user's has run in it yet, so this is early enough. */
+  if (reseed_wanted && !eval_reseed(sample)) kill(pid, SIGKILL);
+  reseed_wanted = false;
   announce_ready();
+  announce_idle();
 }
 
 static void interpreter_ready(struct source *self, uint32_t events) {
@@ -216,8 +228,7 @@ static void interpreter_ready(struct source *self, uint32_t events) {
 static void ask_next(void) {
   if (state != READY) return;
   for (struct eval *e = queue; e; e = e->next) {
-    if (e->done) continue;
-    if (!e->complete) return;
+    if (e->done || !e->complete) continue;
     current = e;
     state = BUSY;
     deadline = e->timeout > 0 ? now_millis() + e->timeout : 0;
@@ -229,6 +240,10 @@ static void ask_next(void) {
 
 static void eval_input(struct stream *s, const uint8_t *data, size_t size) {
   struct eval *e = s->state;
+  if (e->complete) { /* what comes behind the end of the code is nothing */
+    stream_consumed(s, size);
+    return;
+  }
   if (buffer_size(&e->code) + size > MAX_REQUEST) {
     eval_remove(e);
     stream_fail(s, "invalid_argument", "code is longer than %u bytes", MAX_REQUEST);
@@ -300,9 +315,15 @@ void eval_start(struct stream *s, json_t *request) {
   *at = e;
 }
 
-int64_t eval_next_deadline(void) { return kill_deadline ? kill_deadline : deadline; }
+/* Its time does not run out while it is not allowed to run. */
+int64_t eval_next_deadline(void) { return cgroup_eval_frozen() ? 0 : kill_deadline ? kill_deadline : deadline; }
+
+void eval_thawed(void) {
+  if (launch_wanted) launch();
+}
 
 void eval_check_deadlines(void) {
+  if (cgroup_eval_frozen()) return;
   int64_t now = now_millis();
   if (kill_deadline && now >= kill_deadline) {
     kill_deadline = 0;
@@ -319,6 +340,7 @@ void eval_check_deadlines(void) {
  * busy gets a signal instead, which it handles before its next step; it proves nothing. */
 bool eval_reseed(char sample_hex[33]) {
   sample_hex[0] = 0;
+  if (state == STARTING) return reseed_wanted = true;
   if (state == BUSY) return kill(pid, SIGUSR1) == 0;
   if (state != READY || !send_question(ASK_RESEED, "", 0)) return state == NONE || state == FAILED;
   uint8_t answer[36];
@@ -338,6 +360,11 @@ bool eval_reseed(char sample_hex[33]) {
 
 static void launch(void) {
   int ends[2];
+  launch_wanted = cgroup_eval_frozen();
+  if (launch_wanted) {
+    state = STARTING;
+    return;
+  }
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
     state = FAILED;
     return;

@@ -45,6 +45,8 @@ def reseed(*_):
             key[:] = os.urandom(624 * 4) + KEY_USED_UP
         else:
             numpy.random.seed(int.from_bytes(os.urandom(4), "little"))
+    if "ssl" in sys.modules:
+        sys.modules["ssl"].RAND_add(os.urandom(32), 32.0)
 
 
 def interrupt(*_):
@@ -64,7 +66,10 @@ def receive(size):
 
 
 def answer(data):
-    link.sendall(struct.pack("<I", len(data)) + data)
+    try:
+        link.sendall(struct.pack("<I", len(data)) + data)
+    except OSError:
+        os._exit(0)  # a copy of the interpreter that code has forked, or nobody is there to ask again
 
 
 def run(text):
@@ -114,6 +119,7 @@ def encode(told):
 def main():
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGUSR1, reseed)
+    os.register_at_fork(after_in_child=link.close)
     hello = {"language": "python", "version": sys.version.split()[0]}
     if numpy is not None:
         hello["numpy"] = numpy.__version__

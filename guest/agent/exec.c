@@ -172,8 +172,8 @@ static void exec_detach(struct stream *s) {
 static void exec_cancel(struct stream *s) {
   struct exec *e = s->state;
   e->stream = NULL;
+  kill(-e->pid, SIGKILL); /* the children that it left behind, too */
   if (e->exited) exec_free(e);
-  else kill(-e->pid, SIGKILL);
 }
 
 static const struct stream_ops exec_ops = {
@@ -311,6 +311,10 @@ void exec_start(struct stream *s, json_t *request) {
   size_t count = json_array_size(args);
   if (count < 1 || count > MAX_ARGS || !all_strings(args) || (extra && !json_is_object(extra)) || !all_strings(extra)) {
     stream_fail(s, "invalid_argument", "exec needs args, 1 to %d strings, and env of strings", MAX_ARGS);
+    return;
+  }
+  if (cgroup_user_frozen()) {
+    stream_fail(s, "failed_precondition", "the guest is frozen; thaw it before a command is started");
     return;
   }
   struct account account = {.name = "root", .home = "/root"};

@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define MAX_PATH 4096
-#define MAX_ENTRIES 100000
+#define MAX_LIST_BYTES (6u << 20) /* of the answer: a host takes 8 MiB */
+#define ENTRY_BYTES 160           /* of an entry beside its path, at most */
 
 /* A transfer in one direction. */
 struct transfer {
@@ -112,7 +113,12 @@ static bool make_parents(const char *path, bool whole) {
     if (mkdir(partial, 0755) && errno != EEXIST) return false;
     *slash = '/';
   }
-  return !whole || !mkdir(partial, 0755) || errno == EEXIST;
+  struct stat st;
+  if (!whole || !mkdir(partial, 0755)) return true;
+  if (errno != EEXIST) return false;
+  if (!stat(partial, &st) && S_ISDIR(st.st_mode)) return true;
+  errno = EEXIST;
+  return false;
 }
 
 static void write_input(struct stream *s, const uint8_t *data, size_t size) {
@@ -137,7 +143,8 @@ static void write_input(struct stream *s, const uint8_t *data, size_t size) {
 
 static void write_end(struct stream *s) {
   struct transfer *t = s->state;
-  bool done = !fchmod(t->fd, (mode_t)t->mode) && (!t->has_owner || !fchown(t->fd, t->uid, t->gid)) &&
+  /* The owner first: to change it takes special bits off the mode. */
+  bool done = (!t->has_owner || !fchown(t->fd, t->uid, t->gid)) && !fchmod(t->fd, (mode_t)t->mode) &&
               !rename(t->temporary, t->path);
   int error = errno;
   json_int_t size = t->size;
@@ -161,7 +168,8 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
   struct stat st;
   t->fd = -1;
   t->mode = json_is_integer(mode) ? (int)json_integer_value(mode) & 07777 : 0644;
-  snprintf(t->path, sizeof t->path, "%s", path);
+  /* A link is written through, as by any other program. */
+  if (!realpath(path, t->path)) snprintf(t->path, sizeof t->path, "%s", path);
   if (user) {
     if (!find_account(user, &account)) {
       transfer_free(t);
@@ -171,17 +179,20 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
     t->has_owner = true, t->uid = account.uid, t->gid = account.gid;
   }
   if (!stat(path, &st)) { /* what is replaced keeps its mode and owner unless asked otherwise */
-    if (S_ISDIR(st.st_mode)) {
+    if (!S_ISREG(st.st_mode)) {
       transfer_free(t);
-      fail_path(s, EISDIR, "write", path);
+      fail_path(s, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, "write", path);
       return;
     }
     if (!json_is_integer(mode)) t->mode = (int)st.st_mode & 07777;
     if (!user) t->has_owner = true, t->uid = st.st_uid, t->gid = st.st_gid;
   }
-  if (make_parents(path, false)) {
-    snprintf(t->temporary, sizeof t->temporary, "%s.forkd-%u", path, counter++);
-    t->fd = open(t->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (make_parents(t->path, false)) {
+    int folder = (int)(strrchr(t->path, '/') - t->path);
+    do { /* another epoch may have left one behind */
+      snprintf(t->temporary, sizeof t->temporary, "%.*s/.forkd-%u", folder, t->path, counter++);
+      t->fd = open(t->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    } while (t->fd < 0 && errno == EEXIST);
     if (t->fd < 0) t->temporary[0] = 0;
   }
   if (t->fd < 0) {
@@ -202,12 +213,21 @@ static void do_list(struct stream *s, const char *path) {
   }
   json_t *entries = json_array();
   struct dirent *d;
-  while ((d = readdir(dir)) && json_array_size(entries) < MAX_ENTRIES) {
+  size_t bytes = 0;
+  while ((d = readdir(dir))) {
     char full[MAX_PATH + 256];
     struct stat st;
     if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")) continue;
     snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", d->d_name);
-    if (!lstat(full, &st)) json_array_append_new(entries, entry(full, &st));
+    if (lstat(full, &st)) continue;
+    json_array_append_new(entries, entry(full, &st));
+    bytes += strlen(full) * 2 + ENTRY_BYTES;
+    if (bytes <= MAX_LIST_BYTES) continue;
+    stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
+                json_array_size(entries));
+    json_decref(entries);
+    closedir(dir);
+    return;
   }
   closedir(dir);
   stream_end(s, json_pack("{s:o}", "entries", entries));
@@ -242,7 +262,7 @@ bool files_start(struct stream *s, const char *op, json_t *request) {
   else if (!strcmp(op, "list")) do_list(s, path);
   else if (!strcmp(op, "mkdir")) answer(s, !make_parents(path, true), "make the folder", path);
   else if (move) answer(s, !make_parents(to, false) || rename(path, to), "move", path);
-  else if (!strcmp(op, "remove")) answer(s, nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), "remove", path);
+  else if (!strcmp(op, "remove")) answer(s, nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT), "remove", path);
   else {
     struct stat st;
     if (lstat(path, &st)) fail_path(s, errno, "look at", path);

@@ -11,7 +11,6 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -112,6 +111,7 @@ static void start_freeze(struct stream *s) {
   }
   if (!cgroup_freeze()) {
     cgroup_thaw();
+    eval_thawed();
     stream_fail(s, "deadline_exceeded", "%d user processes could not be frozen in time", processes);
     return;
   }
@@ -119,14 +119,18 @@ static void start_freeze(struct stream *s) {
                           (json_int_t)(unix_nanos() - begin) / 1000));
 }
 
+static json_int_t memory_kib(const char *field) {
+  char text[512];
+  const char *found = read_file("/proc/meminfo", text, sizeof text) > 0 ? strstr(text, field) : NULL;
+  return found ? atoll(found + strlen(field)) : 0;
+}
+
 static void report_status(struct stream *s) {
   json_t *status = eval_description();
-  struct sysinfo info;
-  sysinfo(&info);
   json_object_set_new(status, "processes", json_integer(cgroup_user_processes()));
   json_object_set_new(status, "uptimeMillis", json_integer((json_int_t)now_millis()));
-  json_object_set_new(status, "memoryTotalKib", json_integer((json_int_t)(info.totalram * info.mem_unit >> 10)));
-  json_object_set_new(status, "memoryAvailableKib", json_integer((json_int_t)(info.freeram * info.mem_unit >> 10)));
+  json_object_set_new(status, "memoryTotalKib", json_integer(memory_kib("MemTotal:")));
+  json_object_set_new(status, "memoryAvailableKib", json_integer(memory_kib("MemAvailable:")));
   stream_end(s, status);
 }
 
@@ -145,6 +149,7 @@ bool guest_start(struct stream *s, const char *op, json_t *request) {
     start_freeze(s);
   } else if (!strcmp(op, "thaw")) {
     cgroup_thaw();
+    eval_thawed();
     stream_end(s, json_object());
   } else if (!strcmp(op, "status")) {
     report_status(s);

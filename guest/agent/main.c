@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define EVENTS 32
+#define LINGER_MILLIS 500
 
 bool host_mode;
 static int epoll_fd;
@@ -54,7 +55,7 @@ static void accept_host(struct source *self, uint32_t what) {
   (void)what;
   int fd = accept4(self->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd < 0) return;
-  if (channel.fd >= 0) channel_closed();
+  if (channel.fd >= 0) channel_closed(); /* the latest host is the one that counts */
   channel_open(fd);
 }
 
@@ -72,13 +73,15 @@ static void listen_at(const char *path) {
 static int wait_millis(void) {
   int64_t a = exec_next_deadline(), b = eval_next_deadline();
   int64_t next = !a || (b && b < a) ? b : a;
+  /* Nothing tells when a thread of the interpreter's ends. */
+  if (!next && eval_lingers()) next = now_millis() + LINGER_MILLIS;
   if (!next) return -1;
   int64_t left = next - now_millis();
   return left < 0 ? 0 : left > 3600000 ? 3600000 : (int)left + 1;
 }
 
 static void run(void) {
-  for (;;) {
+  while (!host_mode || channel.fd >= 0 || listener.fd >= 0) {
     event_count = epoll_wait(epoll_fd, events, EVENTS, wait_millis());
     for (int i = 0; i < event_count; i++) {
       struct source *source = events[i].data.ptr;
@@ -87,6 +90,7 @@ static void run(void) {
     event_count = 0;
     exec_check_deadlines();
     eval_check_deadlines();
+    if (eval_lingers()) announce_idle();
     channel_flush();
   }
 }

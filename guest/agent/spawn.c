@@ -13,19 +13,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What runs on the borrowed stack never returns from there: a sanitizer would keep its marks on it. */
+#define ON_BORROWED_STACK __attribute__((no_sanitize("address", "undefined")))
+
 struct attempt {
   const struct spawn *spawn;
   int error;
   const char *step;
 };
 
-static int fail(struct attempt *attempt, const char *step) {
+ON_BORROWED_STACK static int fail(struct attempt *attempt, const char *step) {
   attempt->error = errno;
   attempt->step = step;
   return 127;
 }
 
-static void exec_in_path(const struct spawn *spawn) {
+ON_BORROWED_STACK static void exec_in_path(const struct spawn *spawn) {
   const char *program = spawn->argv[0];
   if (strchr(program, '/')) {
     execve(program, spawn->argv, spawn->env);
@@ -51,7 +54,7 @@ static void exec_in_path(const struct spawn *spawn) {
   errno = found;
 }
 
-static int child(void *argument) {
+ON_BORROWED_STACK static int child(void *argument) {
   struct attempt *attempt = argument;
   const struct spawn *spawn = attempt->spawn;
   sigset_t none;
