@@ -9,6 +9,8 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -19,18 +21,29 @@ class PagesTest {
       m = mmap.mmap(0, 64 * 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
       for page in (3, 4, 5, 40): m[page * 4096] = page
       m[9 * 4096]  # read only: stays the file's
-      if len(sys.argv) > 1:
+      if len(sys.argv) > 1:  # MADV_PAGEOUT: written pages go to swap, if there is any
           libc = ctypes.CDLL(None); libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
           at = ctypes.addressof(ctypes.c_char.from_buffer(m)); print(libc.madvise(at, 64 * 4096, 21), flush=True)
       else: print(0, flush=True)
-      sys.stderr.readline() if False else __import__('time').sleep(60)
+      __import__('time').sleep(60)
+      """;
+
+  private static final String FRAGMENTS =
+      """
+      import mmap, sys, time
+      n = int(sys.argv[1])
+      m = mmap.mmap(0, n * 4096, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+      for page in range(0, n, 2): m[page * 4096] = 1
+      for page in range(n - 200, n): m[page * 4096] = 2
+      print(0, flush=True)
+      time.sleep(60)
       """;
 
   /** A private mapping's written pages, and only those, are seen from outside and read right. */
   @Test
   void divergedPagesOfAnotherProcess() throws Exception {
     try (Memfd memfd = image()) {
-      Process child = child(memfd);
+      Process child = child(memfd, CHILD);
       try (ProcessPages pages =
               new ProcessPages(
                   (int) child.pid(), MemoryMapping.of((int) child.pid(), memfd.inode()));
@@ -47,6 +60,42 @@ class PagesTest {
         assertThat(copy.get(2 * 4096)).isEqualTo((byte) 5);
         assertThat(copy.get(3 * 4096)).isEqualTo((byte) 40);
         assertThat(copy.get(3 * 4096 + 1)).isEqualTo((byte) 7);
+      } finally {
+        child.destroyForcibly().waitFor();
+      }
+    }
+  }
+
+  /** Pages that were written and swapped out count as well as those in memory. */
+  @Test
+  void swappedPagesCount() throws Exception {
+    try (Memfd memfd = image()) {
+      Process child = child(memfd, CHILD, "pageout");
+      try (ProcessPages pages =
+          new ProcessPages((int) child.pid(), MemoryMapping.of((int) child.pid(), memfd.inode()))) {
+        PageRuns.Builder expected = new PageRuns.Builder();
+        expected.add(3, 3);
+        expected.add(40, 1);
+        assertThat(pages.diverged()).isEqualTo(expected.build());
+        assertThat(pages.scanByReading()).isEqualTo(expected.build());
+      } finally {
+        child.destroyForcibly().waitFor();
+      }
+    }
+  }
+
+  /** Memory in so many pieces that neither the kernel's buffer nor ours holds them at once. */
+  @Test
+  void fragmentedMemory() throws Exception {
+    int count = 40_000;
+    try (Memfd memfd = Memfd.create("fragments", (long) count * 4096)) {
+      Process child = child(memfd, FRAGMENTS, Integer.toString(count));
+      try (ProcessPages pages =
+          new ProcessPages((int) child.pid(), MemoryMapping.of((int) child.pid(), memfd.inode()))) {
+        PageRuns found = pages.diverged();
+        assertThat(found.pages()).isEqualTo(count / 2 + 100);
+        assertThat(found).isEqualTo(pages.scanByReading());
+        assertThat(found.first(1)).isEqualTo(2);
       } finally {
         child.destroyForcibly().waitFor();
       }
@@ -106,9 +155,12 @@ class PagesTest {
     return memfd;
   }
 
-  private static Process child(Memfd memfd) throws IOException {
+  private static Process child(Memfd memfd, String program, String... arguments)
+      throws IOException {
+    List<String> command = new ArrayList<>(List.of("python3", "-c", program));
+    command.addAll(List.of(arguments));
     Process child =
-        new ProcessBuilder("python3", "-c", CHILD)
+        new ProcessBuilder(command)
             .redirectInput(memfd.path().toFile())
             .redirectError(Redirect.INHERIT)
             .start();

@@ -1,0 +1,173 @@
+package dev.forkd.memory;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.linux.Memfd;
+import dev.forkd.linux.PageBuffer;
+import dev.forkd.linux.PageRuns;
+import java.io.IOException;
+import java.io.RandomAccessFile;
+import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Random;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class MemoryStoreTest {
+  private static final int PAGES = 256;
+  private static final long SIZE = (long) PAGES * PageRuns.PAGE_BYTES;
+
+  @TempDir Path dir;
+  private MemoryStore store;
+
+  @BeforeEach
+  void open() throws IOException {
+    Files.createDirectories(dir.resolve("ram"));
+    Files.createDirectories(dir.resolve("staging"));
+    store = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"));
+  }
+
+  @AfterEach
+  void close() {
+    store.close();
+  }
+
+  private MemoryImage flat(byte[] content) throws IOException {
+    Memfd memory = Memfd.create("test", SIZE);
+    try (FileChannel channel = memory.channel()) {
+      channel.write(ByteBuffer.wrap(content), 0);
+    }
+    return store.addFlat("mflat", memory);
+  }
+
+  private static byte[] read(MemoryStore.Lease lease) throws IOException {
+    ByteBuffer all = ByteBuffer.allocate((int) SIZE);
+    try (FileChannel channel = lease.memory().channel()) {
+      while (all.hasRemaining() && channel.read(all, all.position()) > 0) {}
+    }
+    return all.array();
+  }
+
+  private MemoryImage delta(String id, MemoryImage parent, byte[] model, Random random) {
+    PageRuns.Builder runs = new PageRuns.Builder();
+    for (int page = 0; page < PAGES; page += 1 + random.nextInt(30)) {
+      int length = Math.min(PAGES - page, 1 + random.nextInt(5));
+      runs.add(page, length);
+      page += length;
+    }
+    PageRuns pages = runs.build();
+    try (PageBuffer buffer = new PageBuffer()) {
+      buffer.ensure(pages.bytes());
+      long packed = 0;
+      for (int i = 0; i < pages.runs(); i++) {
+        byte[] content = new byte[(int) pages.length(i) * PageRuns.PAGE_BYTES];
+        random.nextBytes(content);
+        buffer.slice(packed, content.length).put(content);
+        System.arraycopy(
+            content, 0, model, (int) pages.first(i) * PageRuns.PAGE_BYTES, content.length);
+        packed += content.length;
+      }
+      return store.addDelta(id, parent.id(), SIZE, pages, buffer);
+    }
+  }
+
+  /** A chain of deltas reads as the memory it was made from, also from disk alone. */
+  @Test
+  void chainsReadAsWritten() throws Exception {
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    byte[] model = new byte[(int) SIZE];
+    random.nextBytes(model);
+    MemoryImage flat = flat(model);
+    MemoryImage first = delta("m1", flat, model, random);
+    MemoryImage second = delta("m2", first, model, random);
+    try (MemoryStore fresh = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"));
+        MemoryStore.Lease cold = fresh.lease(List.of(second, first, flat));
+        MemoryStore.Lease warm = store.lease(List.of(second, first, flat))) {
+      assertThat(read(cold)).as("seed %d", seed).isEqualTo(model);
+      assertThat(read(warm)).as("seed %d", seed).isEqualTo(model);
+    }
+    assertThat(store.list()).containsExactly("m1", "m2", "mflat");
+  }
+
+  /** Any byte of a delta that changed on disk is found, and the file is named. */
+  @Test
+  void damageIsFound() throws Exception {
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    byte[] model = new byte[(int) SIZE];
+    MemoryImage flat = flat(model);
+    MemoryImage image = delta("mbad", flat, model, random);
+    Path file = dir.resolve("ram/mbad.delta");
+    for (int round = 0; round < 50; round++) {
+      long at = random.nextLong(Files.size(file));
+      flip(file, at);
+      try (MemoryStore fresh = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"))) {
+        assertThatThrownBy(() -> fresh.lease(List.of(image, flat)).close())
+            .as("seed %d, byte %d", seed, at)
+            .isInstanceOfSatisfying(
+                ForkdException.class,
+                e -> {
+                  assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS);
+                  assertThat(e.message()).contains("mbad.delta");
+                });
+      }
+      flip(file, at);
+    }
+  }
+
+  private static void flip(Path file, long at) throws IOException {
+    try (RandomAccessFile bytes = new RandomAccessFile(file.toFile(), "rw")) {
+      bytes.seek(at);
+      int old = bytes.read();
+      bytes.seek(at);
+      bytes.write(old ^ 0x10);
+    }
+  }
+
+  /** A missing file is data loss, not a crash, and the store goes on. */
+  @Test
+  void missingImage() throws Exception {
+    MemoryImage gone = new MemoryImage("mgone", SIZE, java.util.Optional.empty(), 0);
+    assertThatThrownBy(() -> store.lease(List.of(gone)).close())
+        .isInstanceOfSatisfying(
+            ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS));
+    MemoryImage flat = flat(new byte[(int) SIZE]);
+    try (MemoryStore.Lease lease = store.lease(List.of(flat))) {
+      assertThat(lease.memory().sizeBytes()).isEqualTo(SIZE);
+    }
+  }
+
+  /** What is leased stays usable when it is deleted, and is gone afterwards. */
+  @Test
+  void deleteWhileLeased() throws Exception {
+    byte[] model = new byte[(int) SIZE];
+    model[5] = 9;
+    MemoryImage flat = flat(model);
+    try (MemoryStore.Lease lease = store.lease(List.of(flat))) {
+      store.delete(flat.id());
+      assertThat(read(lease)[5]).isEqualTo((byte) 9);
+    }
+    assertThat(store.list()).isEmpty();
+  }
+
+  /** More memory than the host has is refused before anything is taken, with the arithmetic. */
+  @Test
+  void impossibleSizeIsRefused() {
+    assertThatThrownBy(() -> HostMemory.require("a test", Long.MAX_VALUE / 2))
+        .isInstanceOfSatisfying(
+            ForkdException.class,
+            e -> {
+              assertThat(e.code()).isEqualTo(ErrorCode.RESOURCE_EXHAUSTED);
+              assertThat(e.message()).contains("a test needs", "MiB available");
+            });
+  }
+}
