@@ -62,7 +62,7 @@ final class ExecCommand extends DaemonCommand {
     long fallback = interactive ? INTERACTIVE_TIMEOUT_SECS : DEFAULT_TIMEOUT_SECS;
     dev.forkd.sdk.Command what =
         new dev.forkd.sdk.Command(
-            command,
+            guestCommand(),
             env,
             cwd.isEmpty() ? Optional.empty() : Optional.of(cwd),
             user.isEmpty() ? Optional.empty() : Optional.of(user),
@@ -77,6 +77,18 @@ final class ExecCommand extends DaemonCommand {
       }
       return running.await().exitCode();
     }
+  }
+
+  /** The first {@code --} is ours; options of ours behind the id were meant to stand before it. */
+  private List<String> guestCommand() {
+    int separator = command.indexOf("--");
+    if (separator == 0 && command.size() > 1) {
+      return command.subList(1, command.size());
+    }
+    if (separator == 0 || (separator > 0 && command.getFirst().startsWith("-"))) {
+      throw usage("forkd exec [options] ID COMMAND...: options stand before the sandbox's id");
+    }
+    return command;
   }
 
   /** Ends by itself when the input ends or the command no longer takes any. */

@@ -4,6 +4,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.ForkdVersion;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
+import java.util.Objects;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
 
@@ -63,14 +64,20 @@ public final class Main implements Runnable {
 
   /** The parser with every command; tests use it as it is. */
   static CommandLine commandLine() {
-    return new CommandLine(new Main())
-        .setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8))
+    CommandLine root = new CommandLine(new Main());
+    // What follows the sandbox is the guest's: `forkd exec ID ls -la` needs no `--`.
+    subcommand(root, "exec").setStopAtPositional(true);
+    subcommand(root, "eval").setUnmatchedOptionsArePositionalParams(true);
+    return root.setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8))
         .setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8))
         .setExpandAtFiles(false)
         .setCaseInsensitiveEnumValuesAllowed(true)
-        .setStopAtPositional(false)
         .setExecutionExceptionHandler(
             (failure, commandLine, _) -> report(failure, commandLine.getErr()));
+  }
+
+  private static CommandLine subcommand(CommandLine root, String name) {
+    return Objects.requireNonNull(root.getSubcommands().get(name), name);
   }
 
   /** One line for people; the causes only where the failure is a defect of ours. */

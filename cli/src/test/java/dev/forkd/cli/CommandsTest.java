@@ -176,6 +176,21 @@ class CommandsTest {
   }
 
   @Test
+  void whatFollowsTheSandboxIsTheGuests() {
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/exec/stream", 200, "{\"session\":\"1\"}\n{\"exit_code\":0}\n");
+    assertThat(daemon.run("exec", "-e", "A=1", "sb1", "ls", "-la", "--", "x").status()).isZero();
+    assertThat(daemon.asked.getLast())
+        .contains("\"args\":[\"ls\",\"-la\",\"--\",\"x\"]")
+        .contains("\"A\":\"1\"");
+    assertThat(daemon.run("exec", "sb1", "--timeout-secs", "5", "--", "true").status())
+        .isEqualTo(2);
+    assertThat(daemon.run("exec", "sb1", "--").status()).isEqualTo(2);
+    daemon.answers("POST /v1/sandboxes/sb1/eval", 200, "{\"result\":\"-1\",\"exit_code\":0}");
+    assertThat(daemon.run("eval", "sb1", "-1").out()).isEqualTo("-1\n");
+  }
+
+  @Test
   void execHandsTheGuestsBytesOnUnchanged() {
     daemon.answers(
         "POST /v1/sandboxes/sb1/exec/stream",
