@@ -164,7 +164,7 @@ class Exec(AgentTest):
         result, out, _ = self.agent.exec("sh", "-c", "sleep 5 & echo $!")
         self.assertEqual(result["exit"], 0)
         self.assertLess(time.monotonic() - begin, 4)
-        self.agent.exec("kill", out.decode().strip())
+        self.agent.exec("sh", "-c", "kill " + out.decode())
 
     def test_background(self):
         begin = time.monotonic()
@@ -172,7 +172,7 @@ class Exec(AgentTest):
         self.assertLess(time.monotonic() - begin, 5 * SLOW)
         self.assertFalse(result["idle"], "a process of the user's runs")
         self.assertGreaterEqual(self.agent.call("status")["processes"], 1)
-        self.agent.exec("kill", str(result["pid"]))
+        self.agent.exec("sh", "-c", f"kill {result['pid']}")
         self.agent.pump_until(lambda: self.agent.idle)
 
     def test_many_at_once(self):
