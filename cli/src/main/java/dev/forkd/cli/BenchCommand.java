@@ -9,6 +9,7 @@ import java.time.Duration;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
@@ -23,6 +24,8 @@ final class BenchCommand extends DaemonCommand {
   private static final String EXEC = "exec true";
   private static final String BRANCH = "branch diff, whole request";
   private static final String PAUSE = "branch diff, pause of the source";
+  private static final String LARGE = "branch diff, pause with 40 MiB diverged";
+  private static final String BALLAST = "ballast = bytearray(b'x') * (40 << 20)";
 
   @Option(names = "--tag", paramLabel = "TAG", description = "fork from this (${DEFAULT-VALUE})")
   private String tag = DefaultTemplate.TAG.value();
@@ -30,32 +33,51 @@ final class BenchCommand extends DaemonCommand {
   @Option(names = "-n", paramLabel = "N", description = "rounds, 1 to 1000 (${DEFAULT-VALUE})")
   private int rounds = 5;
 
+  @Option(
+      names = "--fan-out",
+      paramLabel = "N",
+      description = "also fork N children at once and evaluate once in each; 0 does not")
+  private int fanOut;
+
   @Option(names = "--code", paramLabel = "CODE", description = "what is evaluated")
   private String code = "numpy.zeros(5).tolist()";
 
   @Option(names = "--json", description = "print the medians in milliseconds as JSON")
   private boolean json;
 
+  /** What {@code --json} prints. */
+  record Answer(int rounds, Map<String, Double> medianMillis, Optional<FanOut> fanOut) {}
+
   @Override
   int run(Forkd forkd) {
     if (rounds < 1 || rounds > 1000) {
       throw usage("-n " + rounds + " is not between 1 and 1000");
     }
+    if (fanOut < 0 || fanOut > 1000) {
+      throw usage("--fan-out " + fanOut + " is not between 0 and 1000");
+    }
     Map<String, double[]> all = new LinkedHashMap<>();
-    for (String name : List.of(FORK, EVAL, EXEC, BRANCH, PAUSE)) {
+    for (String name : List.of(FORK, EVAL, EXEC, BRANCH, PAUSE, LARGE)) {
       all.put(name, new double[rounds]);
     }
     for (int round = 0; round < rounds; round++) {
       err().println("==> round " + (round + 1) + " of " + rounds);
       round(forkd, round, all);
     }
+    Optional<FanOut> many = Optional.empty();
+    if (fanOut > 0) {
+      err().println("==> " + fanOut + " at once");
+      many = Optional.of(FanOut.measure(forkd, tag, fanOut, code));
+    }
     if (json) {
       Map<String, Double> medians = new LinkedHashMap<>();
       all.forEach((name, millis) -> medians.put(name, new Series(millis).median()));
-      printJson(medians);
-      return 0;
+      printJson(new Answer(rounds, medians, many));
+    } else {
+      out().print(render(all));
+      many.ifPresent(result ->
+          result.lines().forEach((name, value) -> out().printf("%-36s%s%n", name, value)));
     }
-    out().print(render(all));
     return 0;
   }
 
@@ -88,6 +110,10 @@ final class BenchCommand extends DaemonCommand {
       put(all, BRANCH, round, begin);
       branch.delete();
       series(all, PAUSE)[round] = branch.info().pauseMs().orElseThrow();
+      child.eval(BALLAST, EVAL_TIMEOUT);
+      branch = child.branch(BranchOptions.diff());
+      branch.delete();
+      series(all, LARGE)[round] = branch.info().pauseMs().orElseThrow();
     }
   }
 

@@ -264,7 +264,7 @@ final class Quickstart {
       own += sandbox.divergedBytes().orElse(0);
       OptionalLong process =
           sandbox.pid().isPresent()
-              ? ProcessMemory.pssBytes(sandbox.pid().getAsInt())
+              ? ProcessUse.pssBytes(sandbox.pid().getAsInt())
               : OptionalLong.empty();
       readable &= process.isPresent();
       pss += process.orElse(0);

@@ -5,6 +5,8 @@ import java.util.Locale;
 
 /** Measurements of one thing in milliseconds. */
 record Series(double[] millis) {
+  private static final double SECONDS_FROM_MILLIS = 10_000;
+
   Series {
     if (millis.length == 0) {
       throw new IllegalArgumentException("no measurement");
@@ -27,7 +29,11 @@ record Series(double[] millis) {
     return millis[millis.length - 1];
   }
 
+  /** {@code 8.4 ms}, {@code 155 ms}, {@code 12.3 s}. */
   static String show(double value) {
+    if (value >= SECONDS_FROM_MILLIS) {
+      return String.format(Locale.ROOT, "%.1f s", value / 1000);
+    }
     return String.format(Locale.ROOT, value < 10 ? "%.1f ms" : "%.0f ms", value);
   }
 }

@@ -387,7 +387,12 @@ class CommandsTest {
   void mediansAreTakenFromTheMiddle() {
     assertThat(new Series(new double[] {9, 1, 5}).median()).isEqualTo(5);
     assertThat(new Series(new double[] {9, 1, 5, 7}).median()).isEqualTo(6);
-    assertThat(ProcessMemory.parse("Rss: 9 kB\nPss:    3 kB\n").orElseThrow()).isEqualTo(3072);
+    assertThat(Series.show(8.44)).isEqualTo("8.4 ms");
+    assertThat(Series.show(155.4)).isEqualTo("155 ms");
+    assertThat(Series.show(12_345)).isEqualTo("12.3 s");
+    assertThat(ProcessUse.cpuMillis((int) ProcessHandle.current().pid()).orElseThrow())
+        .isPositive();
+    assertThat(ProcessUse.parse("Rss: 9 kB\nPss:    3 kB\n").orElseThrow()).isEqualTo(3072);
   }
 
   private static String daemonFile(long pid, long ticks) {
