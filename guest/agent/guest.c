@@ -21,11 +21,13 @@
 
 bool guest_idle(void) { return open_streams() == 0 && cgroup_user_processes() == 0 && eval_quiet(); }
 
-static int machine_id_fd = -1; /* kept open: looking the file up costs a child more than writing it */
+/* Kept open: looking a file up costs a child more than writing it. */
+static int machine_id_fd = -1, random_fd = -1;
 
 /* The machine id is in memory, bound over the file: a fork must not have to write its disk. */
 void guest_identity_init(void) {
   char old[64] = "uninitialized\n";
+  random_fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
   read_file("/etc/machine-id", old, sizeof old);
   if (access("/etc/machine-id", F_OK) && !write_file("/etc/machine-id", "")) return;
   machine_id_fd = open(MACHINE_ID, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
@@ -56,10 +58,7 @@ static bool mix_entropy(const uint8_t entropy[ENTROPY_BYTES]) {
   } pool = {.info = {.entropy_count = ENTROPY_BYTES * 8, .buf_size = ENTROPY_BYTES}};
   if (host_mode) return true;
   memcpy(pool.bytes, entropy, ENTROPY_BYTES);
-  int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-  bool done = fd >= 0 && !ioctl(fd, RNDADDENTROPY, &pool) && !ioctl(fd, RNDRESEEDCRNG);
-  if (fd >= 0) close(fd);
-  return done;
+  return random_fd >= 0 && !ioctl(random_fd, RNDADDENTROPY, &pool) && !ioctl(random_fd, RNDRESEEDCRNG);
 }
 
 static bool set_identity(const char *hostname, const char *machine_id) {

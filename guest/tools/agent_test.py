@@ -466,6 +466,22 @@ class Conversation(AgentTest):
                 AgentTest.token = before
         self.fails("invalid_argument", self.agent.call, "epoch", epoch=1)
 
+    def test_an_epoch_reseeds_what_numpy_has_kept(self):
+        self.agent.await_ready()
+        if self.agent.eval("numpy")["error"]:
+            self.skipTest("no numpy here")
+        state = "(lambda s: (s[0], list(s[1][:3]), s[2], s[3]))(numpy.random.get_state())"
+        self.agent.eval("numpy.random.seed(1); numpy.random.normal()")
+        before = eval(self.agent.eval(state)["result"])
+        self.assertEqual(before[3], 1, "a normal variate is kept")
+        token = os.urandom(32)
+        self.assertTrue(self.agent.epoch(4, token)["reseeded"])
+        AgentTest.token = token
+        after = eval(self.agent.eval(state)["result"])
+        self.assertEqual((after[0], after[2], after[3]), ("MT19937", 624, 0))
+        self.assertNotEqual(before[1], after[1])
+        self.assertEqual(self.agent.eval("0 <= numpy.random.random() < 1")["result"], "True")
+
     def test_an_epoch_and_the_next_host_in_one_read(self):
         token, nonce = os.urandom(32), os.urandom(32)
         epoch = {"op": "epoch", "epoch": 5, "timeNanos": time.time_ns(), "entropy": os.urandom(64).hex(), "hostname": "h",
