@@ -130,6 +130,8 @@ final class Recovery {
       parts.shared().handshake().remember(actual.certificate());
       if (actual.certificate().state() == Certificate.State.VERIFIED) {
         sandbox.resynchronize();
+      } else {
+        sandbox.doubtHandshake();
       }
     } catch (RuntimeException e) {
       vm.close();

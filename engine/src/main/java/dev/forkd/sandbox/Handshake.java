@@ -10,6 +10,7 @@ import dev.forkd.snapshot.SnapshotFiles;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
@@ -26,6 +27,7 @@ public final class Handshake {
 
   private static final int ENTROPY_BYTES = 64;
   private static final Duration TIMEOUT = Duration.ofSeconds(20);
+  private static final Duration DOUBT_PATIENCE = Duration.ofSeconds(3);
   private static final SecureRandom RANDOM = new SecureRandom();
   private static final HexFormat HEX = HexFormat.of();
 
@@ -37,14 +39,14 @@ public final class Handshake {
   }
 
   /**
-   * Runs the handshake with a child whose vCPUs run and whose agent was sent its resync token.
+   * Runs the handshake with a child whose vCPUs run.
    *
    * @param ownToken what the agent is to listen for from now on
    * @throws ForkdException when the guest does not answer, or its proof is wrong
    */
-  public Certificate perform(String id, GuestAgent agent, byte[] ownToken) {
+  Certificate perform(String id, GuestAgent agent, List<Greeting> greetings, byte[] ownToken) {
     long begin = System.nanoTime();
-    agent.awaitSync(TIMEOUT);
+    greet(agent, greetings);
     byte[] entropy = new byte[ENTROPY_BYTES];
     RANDOM.nextBytes(entropy);
     long epoch = RANDOM.nextLong(1, 1L << 53);
@@ -84,6 +86,46 @@ public final class Handshake {
         OptionalLong.of((System.nanoTime() - begin) / 1_000_000),
         OptionalLong.of(System.currentTimeMillis()),
         Optional.empty());
+  }
+
+  /**
+   * One way to begin the conversation.
+   *
+   * @param token what the agent may be listening for
+   * @param patience until the next way is tried
+   */
+  @SuppressWarnings("ArrayRecordComponent")
+  record Greeting(byte[] token, Duration patience) {}
+
+  /** How a child that nobody has talked to is greeted. */
+  static List<Greeting> fresh(byte[] snapshotToken) {
+    return List.of(new Greeting(snapshotToken, TIMEOUT));
+  }
+
+  /**
+   * How a child is greeted whose former host may have ended in the middle of the handshake: nobody
+   * knows whether it has its own token already. That one is tried first, since an agent that does
+   * not listen for it takes no notice.
+   */
+  static List<Greeting> inDoubt(byte[] snapshotToken, byte[] ownToken) {
+    return List.of(
+        new Greeting(ownToken, DOUBT_PATIENCE),
+        new Greeting(snapshotToken, TIMEOUT),
+        new Greeting(ownToken, TIMEOUT));
+  }
+
+  private static void greet(GuestAgent agent, List<Greeting> greetings) {
+    for (int i = 0; i < greetings.size(); i++) {
+      agent.beginSync(greetings.get(i).token());
+      try {
+        agent.awaitSync(greetings.get(i).patience());
+        return;
+      } catch (ForkdException e) {
+        if (e.code() != ErrorCode.DEADLINE_EXCEEDED || i == greetings.size() - 1) {
+          throw e;
+        }
+      }
+    }
   }
 
   /** How far outside the interval in which the guest must have read its clock the reading lies. */

@@ -17,6 +17,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
@@ -31,6 +32,8 @@ public final class Sandbox {
 
   private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
 
+  private static final Duration EXIT_GRACE = Duration.ofSeconds(2);
+
   private final SandboxId id;
   private final RunningVm vm;
   private final GuestAgent agent;
@@ -42,6 +45,7 @@ public final class Sandbox {
   private final ReentrantLock certifying = new ReentrantLock();
   private volatile SandboxRecord record;
   private volatile boolean killed;
+  private volatile boolean inDoubt;
 
   /** What a sandbox shares with all others. */
   public record Shared(
@@ -104,11 +108,17 @@ public final class Sandbox {
     gate.pauseSoon();
   }
 
+  /** The channel also ends when the VMM does, a moment before that is known with its reason. */
   private void agentLost(ForkdException why) {
-    if (!killed && vm.exit().isDone()) {
-      return;
-    }
-    fail("the connection to its guest agent ended: " + why.message());
+    var _ =
+        vm.exit()
+            .thenApply(exit -> true)
+            .completeOnTimeout(false, EXIT_GRACE.toMillis(), TimeUnit.MILLISECONDS)
+            .thenAccept(ended -> {
+              if (!ended) {
+                fail("the connection to its guest agent ended: " + why.message());
+              }
+            });
   }
 
   private void processEnded(String reason) {
@@ -189,6 +199,11 @@ public final class Sandbox {
     }
   }
 
+  /** A former owner may have ended in the middle of the handshake. */
+  public void doubtHandshake() {
+    inDoubt = true;
+  }
+
   /**
    * Begins a new conversation with the guest of a former owner: whatever that one was in the middle
    * of is over, and nothing stays frozen.
@@ -250,10 +265,15 @@ public final class Sandbox {
         return;
       }
       checkAlive();
-      agent.beginSync(HexFormat.of().parseHex(record.snapshotToken()));
+      byte[] snapshotToken = HexFormat.of().parseHex(record.snapshotToken());
+      byte[] ownToken = HexFormat.of().parseHex(record.ownToken());
       Certificate proof =
-          handshake.perform(id.value(), agent, HexFormat.of().parseHex(record.ownToken()));
-      if (record.frozen()) {
+          handshake.perform(
+              id.value(),
+              agent,
+              inDoubt ? Handshake.inDoubt(snapshotToken, ownToken) : Handshake.fresh(snapshotToken),
+              ownToken);
+      if (record.frozen() || inDoubt) {
         agent.thaw(Duration.ofSeconds(10));
       }
       update(record.withCertificate(proof));

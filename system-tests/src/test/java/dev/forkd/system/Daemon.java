@@ -1,0 +1,94 @@
+package dev.forkd.system;
+
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.sdk.Forkd;
+import java.io.IOException;
+import java.net.ServerSocket;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+
+/** A daemon in a process of its own, on the data directory of the {@link Lab}. */
+final class Daemon implements AutoCloseable {
+  static final String TOKEN = "a-token-of-the-system-tests";
+
+  private final Process process;
+  private final String url;
+
+  private Daemon(Process process, String url) {
+    this.process = process;
+    this.url = url;
+  }
+
+  static Daemon start(String... more) throws IOException {
+    Lab.release();
+    Path token = Path.of("target", "system", "token").toAbsolutePath();
+    Files.writeString(token, TOKEN);
+    int port;
+    try (ServerSocket free = new ServerSocket(0)) {
+      port = free.getLocalPort();
+    }
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "--enable-native-access=ALL-UNNAMED",
+                "-cp",
+                System.getProperty("java.class.path"),
+                "dev.forkd.controller.Main",
+                "serve",
+                "--data-dir",
+                Lab.DATA_DIR.toString(),
+                "--token-file",
+                token.toString(),
+                "--bind",
+                "127.0.0.1:" + port));
+    command.addAll(List.of(more));
+    Path log = Path.of("target", "system", "daemon.log").toAbsolutePath();
+    Process process =
+        new ProcessBuilder(command)
+            .redirectErrorStream(true)
+            .redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()))
+            .start();
+    Daemon daemon = new Daemon(process, "http://127.0.0.1:" + port);
+    try (Forkd client = daemon.client()) {
+      await()
+          .atMost(Duration.ofSeconds(40))
+          .until(() -> {
+            if (!process.isAlive()) {
+              throw new AssertionError("daemon ended: " + Files.readString(log));
+            }
+            return client.isHealthy();
+          });
+    }
+    return daemon;
+  }
+
+  Forkd client() {
+    return Forkd.connect(url, TOKEN);
+  }
+
+  String url() {
+    return url;
+  }
+
+  void terminate() {
+    process.destroy();
+    process.onExit().orTimeout(40, TimeUnit.SECONDS).join();
+  }
+
+  void kill() {
+    process.destroyForcibly().onExit().join();
+  }
+
+  @Override
+  public void close() {
+    if (process.isAlive()) {
+      terminate();
+    }
+  }
+}

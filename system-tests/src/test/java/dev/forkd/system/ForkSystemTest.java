@@ -1,0 +1,283 @@
+package dev.forkd.system;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.Certificate;
+import dev.forkd.engine.ExecExit;
+import dev.forkd.engine.ExecListener;
+import dev.forkd.engine.ExecSession;
+import dev.forkd.engine.ExecSpec;
+import dev.forkd.engine.ForkSpec;
+import dev.forkd.engine.SandboxView;
+import java.io.ByteArrayInputStream;
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Arrays;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.Set;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/** Children of a template: what they share, and what they must not. */
+class ForkSystemTest {
+  @AfterEach
+  void clean() {
+    Lab.clean(Lab.engine());
+  }
+
+  /** No two of twenty children have random bytes, identity or certificate in common. */
+  @Test
+  void noTwoChildrenAreTwins() {
+    List<SandboxId> ids = Lab.fork(Lab.PYTHON, 20);
+    Set<String> seen = new HashSet<>();
+    for (SandboxId id : ids) {
+      List<String> samples =
+          List.of(
+              "u" + Lab.sh(id, "head -c 16 /dev/urandom | od -An -tx1"),
+              "r" + Lab.eval(id, "random.random()"),
+              "n" + Lab.eval(id, "numpy.random.random()"),
+              "g" + Lab.eval(id, "numpy.random.standard_normal()"),
+              "i" + Lab.eval(id, "uuid.uuid4()"),
+              "m" + Lab.sh(id, "cat /etc/machine-id"),
+              "h" + Lab.sh(id, "hostname"));
+      assertThat(samples).allSatisfy(sample -> assertThat(seen.add(sample)).as(sample).isTrue());
+      Certificate certificate = Lab.engine().sandbox(id).certificate();
+      assertThat(certificate.state()).isEqualTo(Certificate.State.VERIFIED);
+      assertThat(seen.add(certificate.randomSha256().orElseThrow())).isTrue();
+      assertThat(seen.add(certificate.interpreterSha256().orElseThrow())).isTrue();
+      assertThat(certificate.hostname()).contains(Lab.sh(id, "hostname").strip());
+    }
+    assertThat(Lab.sh(ids.getFirst(), "uname -r").strip())
+        .isNotEqualTo(System.getProperty("os.version"));
+  }
+
+  /** A guest's clock is right at once, and again after it stood still. */
+  @Test
+  void clockIsRightAfterAnIdlePause() throws Exception {
+    SandboxId id = Lab.forkOne();
+    Lab.eval(id, "1");
+    for (int pause : new int[] {0, 3000}) {
+      Thread.sleep(pause);
+      double before = System.currentTimeMillis() / 1000.0;
+      double guest = Double.parseDouble(Lab.eval(id, "time.time()"));
+      double after = System.currentTimeMillis() / 1000.0;
+      assertThat(guest).isBetween(before - 0.05, after + 0.05);
+    }
+  }
+
+  /** Many children with nothing to do use no CPU; one with a background process goes on. */
+  @Test
+  void idleChildrenCostNothing() throws Exception {
+    List<SandboxId> ids = Lab.fork(Lab.PYTHON, 30);
+    for (SandboxId id : ids.subList(0, 10)) {
+      Lab.eval(id, "1");
+    }
+    Lab.sh(
+        ids.getFirst(), "(while :; do echo t >> /tmp/ticks; sleep 0.05; done) >/dev/null 2>&1 &");
+    Thread.sleep(1000);
+    List<SandboxId> idle = ids.subList(1, ids.size());
+    long before = Lab.cpuMillis(idle);
+    Thread.sleep(3000);
+    assertThat(Lab.cpuMillis(idle) - before).isLessThan(150);
+    int first = Integer.parseInt(Lab.sh(ids.getFirst(), "wc -l < /tmp/ticks").strip());
+    Thread.sleep(1000);
+    int second = Integer.parseInt(Lab.sh(ids.getFirst(), "wc -l < /tmp/ticks").strip());
+    assertThat(second).isGreaterThan(first);
+    assertThat(Lab.engine().sandbox(ids.getFirst()).state()).isEqualTo("running");
+    Lab.sh(ids.getFirst(), "pkill -f ticks || kill $(pgrep sh | head -1) || true");
+  }
+
+  /** Memory and disk of siblings are their own. */
+  @Test
+  void siblingsShareNothingTheyWrite() {
+    List<SandboxId> ids = Lab.fork(Lab.PYTHON, 2);
+    Lab.sh(ids.get(0), "echo mine > /root/note; sync");
+    Lab.eval(ids.get(0), "x = 1");
+    assertThat(Lab.sh(ids.get(1), "cat /root/note 2>&1 || true")).contains("No such file");
+    assertThat(Lab.engine().eval(ids.get(1), "x", Lab.PATIENCE).error().orElseThrow())
+        .contains("NameError");
+  }
+
+  /** A child that takes more than its limit is ended, and says why until it is removed. */
+  @Test
+  void memoryLimitIsEnforced() {
+    SandboxId id =
+        Lab.started(
+                Lab.engine()
+                    .fork(
+                        new ForkSpec(
+                            Lab.PYTHON, 1, OptionalLong.of(160), true, false, false, "emulation")))
+            .getFirst();
+    assertThat(Lab.engine().sandbox(id).certificate().state())
+        .isEqualTo(Certificate.State.VERIFIED);
+    assertThatThrownBy(() -> Lab.eval(id, "len(bytearray(os.urandom(1 << 20)) * 300)"))
+        .isInstanceOf(ForkdException.class);
+    await()
+        .untilAsserted(() -> {
+          SandboxView view = Lab.engine().sandbox(id);
+          assertThat(view.state()).isEqualTo("failed");
+          assertThat(view.failure().orElseThrow()).contains("memory limit of 160 MiB");
+        });
+    assertThatThrownBy(() -> Lab.eval(id, "1")).hasMessageContaining("memory limit");
+  }
+
+  /** What cannot be asked for is refused with a reason, and leaves nothing behind. */
+  @Test
+  void impossibleForks() throws Exception {
+    refused(ErrorCode.NOT_FOUND, "no-such", Lab.children(new Tag("no-such"), 1));
+    refused(ErrorCode.INVALID_ARGUMENT, "1 to 1000", Lab.children(Lab.PYTHON, 0));
+    refused(ErrorCode.INVALID_ARGUMENT, "1 to 1000", Lab.children(Lab.PYTHON, 1001));
+    ForkSpec kvm =
+        new ForkSpec(Lab.PYTHON, 1, OptionalLong.empty(), false, false, false, "strongest");
+    refused(ErrorCode.INVALID_ARGUMENT, "strongest", kvm);
+    assertThat(Lab.engine().sandboxes()).isEmpty();
+    assertThat(Lab.contents("sandboxes")).isEmpty();
+  }
+
+  private static void refused(ErrorCode code, String words, ForkSpec spec) {
+    assertThatThrownBy(() -> Lab.engine().fork(spec))
+        .isInstanceOfSatisfying(
+            ForkdException.class,
+            e -> {
+              assertThat(e.code()).isEqualTo(code);
+              assertThat(e.message()).contains(words);
+            });
+  }
+
+  /** A VMM that dies fails its sandbox alone; killing it frees everything it held. */
+  @Test
+  void deadVmmIsTold() throws Exception {
+    List<SandboxId> ids = Lab.fork(Lab.PYTHON, 2);
+    Lab.eval(ids.get(0), "1");
+    int pid = Lab.engine().sandbox(ids.get(0)).pid().orElseThrow();
+    ProcessHandle.of(pid).orElseThrow().destroyForcibly();
+    await()
+        .untilAsserted(
+            () -> assertThat(Lab.engine().sandbox(ids.get(0)).state()).isEqualTo("failed"));
+    assertThatThrownBy(() -> Lab.eval(ids.get(0), "1"))
+        .isInstanceOfSatisfying(
+            ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.UNAVAILABLE));
+    assertThat(Lab.eval(ids.get(1), "1 + 1")).isEqualTo("2");
+    ids.forEach(Lab.engine()::kill);
+    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.vmms()).isEmpty();
+  }
+
+  /** Streams, exit codes, signals, input, environment, folder, user and time-outs of commands. */
+  @Test
+  void commands() {
+    SandboxId id = Lab.forkOne();
+    var both = Lab.engine().exec(id, shell("echo out; echo err >&2; exit 3", Lab.PATIENCE));
+    assertThat(new String(both.stdout(), StandardCharsets.UTF_8)).isEqualTo("out\n");
+    assertThat(new String(both.stderr(), StandardCharsets.UTF_8)).isEqualTo("err\n");
+    assertThat(both.exit()).isEqualTo(new ExecExit.Exited(3));
+    assertThat(Lab.engine().exec(id, shell("kill -9 $$", Lab.PATIENCE)).exit())
+        .isEqualTo(new ExecExit.Signalled(9));
+    assertThat(Lab.engine().exec(id, shell("sleep 60", Duration.ofMillis(400))).exit())
+        .isEqualTo(new ExecExit.TimedOut());
+    byte[] input = new byte[700_000];
+    Arrays.fill(input, (byte) 'x');
+    var spec =
+        new ExecSpec(
+            List.of("sh", "-c", "wc -c; echo $GREETING; pwd; id -un"),
+            Map.of("GREETING", "hello"),
+            Optional.of("/tmp"),
+            Optional.of("nobody"),
+            input,
+            false,
+            Lab.PATIENCE,
+            false,
+            ExecSpec.DEFAULT_OUTPUT_LIMIT_BYTES);
+    assertThat(new String(Lab.engine().exec(id, spec).stdout(), StandardCharsets.UTF_8))
+        .isEqualTo("700000\nhello\n/tmp\nnobody\n");
+    assertThatThrownBy(
+            () -> Lab.engine().exec(id, ExecSpec.of(List.of("no-such-program"), Lab.PATIENCE)))
+        .hasMessageContaining("no-such-program");
+    assertThatThrownBy(() -> Lab.engine().exec(id, ExecSpec.of(List.of(), Lab.PATIENCE)))
+        .hasMessage("args must contain at least one element");
+  }
+
+  private static ExecSpec shell(String script, Duration timeout) {
+    return ExecSpec.of(List.of("sh", "-c", script), timeout);
+  }
+
+  /** Killing a sandbox ends the command that runs in it, at once and with a reason. */
+  @Test
+  void killDuringExec() throws Exception {
+    SandboxId id = Lab.forkOne();
+    ByteArrayOutputStream heard = new ByteArrayOutputStream();
+    ExecListener listener =
+        new ExecListener() {
+          @Override
+          public void stdout(byte[] chunk) {
+            heard.writeBytes(chunk);
+          }
+
+          @Override
+          public void stderr(byte[] chunk) {
+            heard.writeBytes(chunk);
+          }
+        };
+    try (ExecSession session =
+        Lab.engine().startExec(id, shell("echo started; sleep 60", Lab.PATIENCE), listener)) {
+      await().until(() -> heard.toString(StandardCharsets.UTF_8).equals("started\n"));
+      Lab.engine().kill(id);
+      assertThatThrownBy(session::await).isInstanceOf(ForkdException.class);
+    }
+    assertThatThrownBy(() -> Lab.engine().sandbox(id)).hasMessageContaining(id.value());
+  }
+
+  /** Files go in and out unchanged, atomically and with their mode; errors name the path. */
+  @Test
+  void files() {
+    SandboxId id = Lab.forkOne();
+    byte[] content = new byte[3 << 20];
+    new java.util.Random(7).nextBytes(content);
+    var files = Lab.engine().files(id);
+    assertThat(
+            files.write(
+                "/data/deep/file",
+                new ByteArrayInputStream(content),
+                OptionalInt.of(0640),
+                Optional.empty()))
+        .isEqualTo(content.length);
+    ByteArrayOutputStream back = new ByteArrayOutputStream();
+    assertThat(files.read("/data/deep/file", back)).isEqualTo(content.length);
+    assertThat(back.toByteArray()).isEqualTo(content);
+    assertThat(files.stat("/data/deep/file").mode()).isEqualTo(0640);
+    files.move("/data/deep/file", "/data/moved");
+    assertThat(files.list("/data")).extracting("path").contains("/data/moved", "/data/deep");
+    files.remove("/data");
+    assertThatThrownBy(() -> files.stat("/data"))
+        .isInstanceOfSatisfying(
+            ForkdException.class,
+            e -> {
+              assertThat(e.code()).isEqualTo(ErrorCode.NOT_FOUND);
+              assertThat(e.message()).contains("/data");
+            });
+  }
+
+  /** Code that does not end is interrupted and the interpreter keeps its state. */
+  @Test
+  void evalTimesOut() {
+    SandboxId id = Lab.forkOne();
+    Lab.eval(id, "kept = 5");
+    assertThatThrownBy(() -> Lab.engine().eval(id, "while True: pass", Duration.ofMillis(700)))
+        .isInstanceOfSatisfying(
+            ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DEADLINE_EXCEEDED));
+    assertThat(Lab.eval(id, "kept")).isEqualTo("5");
+    assertThat(Lab.engine().ping(id).evaluator()).isEqualTo("ready");
+  }
+}

@@ -1,0 +1,5 @@
+/** Tests with real microVMs, a real daemon and real clients. */
+@NullMarked
+package dev.forkd.system;
+
+import org.jspecify.annotations.NullMarked;
