@@ -46,7 +46,8 @@ ON_BORROWED_STACK static void exec_in_path(const struct spawn *spawn) {
       memcpy(candidate, path, length);
       candidate[length] = '/';
       memcpy(candidate + length + 1, program, name + 1);
-      execve(candidate, spawn->argv, spawn->env);
+      /* An execve that fails has built and torn down an address space first. */
+      if (!access(candidate, X_OK)) execve(candidate, spawn->argv, spawn->env);
       if (errno != ENOENT && errno != ENOTDIR) found = errno;
     }
     path += length + (path[length] == ':');
