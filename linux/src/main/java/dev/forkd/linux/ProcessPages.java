@@ -11,6 +11,7 @@ import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
+import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Which pages of a private file mapping another process has written, and their content: by {@code
@@ -48,7 +49,9 @@ public final class ProcessPages implements AutoCloseable {
   private final int pid;
   private final List<MemoryMapping> mappings;
   private final int pagemap;
-  private volatile boolean scanSupported = true;
+  private final ReentrantLock using = new ReentrantLock();
+  private boolean scanSupported = true;
+  private boolean closed;
 
   /** Opens the page map of {@code pid} for the given mappings of guest memory. */
   public ProcessPages(int pid, List<MemoryMapping> mappings) throws IOException {
@@ -59,17 +62,26 @@ public final class ProcessPages implements AutoCloseable {
 
   /** Pages written, as page numbers within the mapped file. */
   public PageRuns diverged() throws IOException {
-    if (scanSupported) {
-      try {
-        return scanByIoctl();
-      } catch (ErrnoException e) {
-        if (e.errno() != ENOTTY) {
-          throw e;
-        }
-        scanSupported = false;
+    // Not while another thread closes: the number would soon be another file's.
+    using.lock();
+    try {
+      if (closed) {
+        throw new IOException("the page map of pid " + pid + " is closed");
       }
+      if (scanSupported) {
+        try {
+          return scanByIoctl();
+        } catch (ErrnoException e) {
+          if (e.errno() != ENOTTY) {
+            throw e;
+          }
+          scanSupported = false;
+        }
+      }
+      return scanByReading();
+    } finally {
+      using.unlock();
     }
-    return scanByReading();
   }
 
   private PageRuns scanByIoctl() throws IOException {
@@ -216,8 +228,17 @@ public final class ProcessPages implements AutoCloseable {
         "pages " + pages.first(run) + "+" + pages.length(run) + " are not mapped by pid " + pid);
   }
 
+  /** A second time is harmless. */
   @Override
   public void close() throws IOException {
-    Libc.close(pagemap);
+    using.lock();
+    try {
+      if (!closed) {
+        closed = true;
+        Libc.close(pagemap);
+      }
+    } finally {
+      using.unlock();
+    }
   }
 }
