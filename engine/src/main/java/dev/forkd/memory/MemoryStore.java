@@ -292,7 +292,10 @@ public final class MemoryStore implements AutoCloseable {
     }
   }
 
-  /** Removes an image and its hot copy; what has it mapped keeps it until it lets go. */
+  /**
+   * Removes an image, finished or not, and its hot copy; what has it mapped keeps it until it lets
+   * go.
+   */
   public void delete(String id) {
     lock.lock();
     try {
@@ -300,8 +303,10 @@ public final class MemoryStore implements AutoCloseable {
       if (entry != null && entry.leases == 0) {
         drop(id);
       }
-      Files.deleteIfExists(folder.resolve(id + FLAT));
-      Files.deleteIfExists(folder.resolve(id + DELTA));
+      for (Path place : List.of(folder, staging)) {
+        Files.deleteIfExists(place.resolve(id + FLAT));
+        Files.deleteIfExists(place.resolve(id + DELTA));
+      }
     } catch (IOException e) {
       throw failed("delete memory image " + id, e);
     } finally {
