@@ -300,7 +300,8 @@ public final class SnapshotCatalog {
                     + tag
                     + "' is the parent of "
                     + String.join(", ", children)
-                    + "; delete those first, or use cascade or force");
+                    + "; delete those first, delete them too with ?cascade=true, or leave them with"
+                    + " ?force=true");
         case CASCADE -> children.forEach(child -> delete(new Tag(child), mode));
         case FORCE -> {}
       }
