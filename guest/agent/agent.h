@@ -120,7 +120,6 @@ bool eval_settled(void);
 bool eval_quiet(void);
 bool eval_lingers(void); /* nothing is asked, but something of the interpreter's still runs */
 void eval_thawed(void);
-pid_t eval_pid(void);
 bool eval_reseed(char sample_hex[33]);
 int64_t eval_next_deadline(void);
 void eval_check_deadlines(void);

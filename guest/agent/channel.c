@@ -214,6 +214,7 @@ static bool open_frame(uint32_t id, int flags, const uint8_t *data, size_t size)
 
 static bool stream_frame(uint32_t id, enum frame_type type, int flags, const uint8_t *data, size_t size) {
   struct stream *s = find_stream(id);
+  if (type < F_OPEN || type > F_CANCEL) return false;
   if (type == F_OPEN) return open_frame(id, flags, data, size);
   if (!s || !s->ops) return true; /* it has ended here while the frame was on its way */
   switch (type) {
@@ -263,6 +264,7 @@ static bool dispatch(uint32_t id, enum frame_type type, int flags, const uint8_t
   if (type != F_CLOCK || size != 8) return false;
   uint64_t nanos = 0;
   for (int i = 7; i >= 0; i--) nanos = nanos << 8 | data[i];
+  if (nanos > INT64_MAX) return false;
   guest_clock(nanos);
   return true;
 }

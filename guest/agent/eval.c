@@ -55,7 +55,6 @@ const char *eval_state(void) {
   return names[state];
 }
 bool eval_settled(void) { return state != STARTING; }
-pid_t eval_pid(void) { return pid; }
 
 bool eval_quiet(void) {
   if (queue || state == BUSY || state == STARTING) return false;
@@ -294,6 +293,7 @@ static const struct stream_ops eval_ops = {
 
 void eval_start(struct stream *s, json_t *request) {
   int waiting = 0;
+  if (state == FAILED && hello) launch(); /* it has worked before: perhaps there was no memory */
   if (state == NONE || state == FAILED) {
     stream_fail(s, "unimplemented", "the image has no interpreter for eval: looked for python3 in /usr/local/bin and /usr/bin%s",
                 state == FAILED ? "; it is there but does not start" : "");
