@@ -209,8 +209,8 @@ final class Recovery {
   }
 
   private void sweepImages() {
-    // A manifest that cannot be read may name any image: then none is removed.
-    if (parts.snapshots().hasDamaged()) {
+    // A snapshot whose images are not known may need any of them: then none is removed.
+    if (parts.snapshots().imagesUnknown()) {
       return;
     }
     for (String id : parts.memory().list()) {

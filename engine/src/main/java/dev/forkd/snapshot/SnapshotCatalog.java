@@ -40,6 +40,7 @@ public final class SnapshotCatalog {
   private final DiskLayers layers;
   private final Map<String, Entry> entries = new TreeMap<>();
   private final ReentrantLock lock = new ReentrantLock();
+  private volatile boolean imagesUnknown;
 
   /** What is known about one tag. */
   private sealed interface Entry {
@@ -85,6 +86,10 @@ public final class SnapshotCatalog {
         entries.put(
             row.tag(),
             new Entry.Damaged(e.message(), row.createdUnixMillis() / 1000, row.template()));
+        SnapshotFiles.fromJson(row.manifestJson())
+            .ifPresentOrElse(
+                manifest -> ledger.hold(holder(row.tag()), images(manifest)),
+                () -> imagesUnknown = true);
       } finally {
         lock.unlock();
       }
@@ -92,14 +97,9 @@ public final class SnapshotCatalog {
     return settled;
   }
 
-  /** Whether some snapshot cannot be read: then nobody can say which images are unused. */
-  public boolean hasDamaged() {
-    lock.lock();
-    try {
-      return entries.values().stream().anyMatch(entry -> entry instanceof Entry.Damaged);
-    } finally {
-      lock.unlock();
-    }
+  /** Whether nobody can say which images some damaged snapshot needs. */
+  public boolean imagesUnknown() {
+    return imagesUnknown;
   }
 
   public List<Snapshot> list() {
@@ -259,7 +259,8 @@ public final class SnapshotCatalog {
             .orElseThrow(() ->
                 new ForkdException(
                     ErrorCode.ABORTED, "snapshot '" + tag + "' was removed while written"));
-    store.updateSnapshot(row.withState(SnapshotState.READY));
+    store.updateSnapshot(
+        row.withManifest(SnapshotFiles.toJson(manifest)).withState(SnapshotState.READY));
     Entry ready = new Entry.Ready(manifest);
     lock.lock();
     try {

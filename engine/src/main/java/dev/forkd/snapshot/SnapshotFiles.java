@@ -11,6 +11,7 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.Comparator;
 import java.util.HexFormat;
+import java.util.Optional;
 import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
@@ -72,6 +73,20 @@ public final class SnapshotFiles {
     } catch (IOException | JacksonException e) {
       throw damaged(
           file, String.valueOf(e.getMessage()).lines().findFirst().orElse("unreadable"), e);
+    }
+  }
+
+  /** The manifest as its row keeps it: should the file be damaged, its images are still known. */
+  static String toJson(SnapshotManifest manifest) {
+    return JSON.writeValueAsString(manifest);
+  }
+
+  /** The manifest of a row; empty when the row has none that can be read. */
+  static Optional<SnapshotManifest> fromJson(String json) {
+    try {
+      return Optional.of(JSON.readValue(json, SnapshotManifest.class));
+    } catch (JacksonException e) {
+      return Optional.empty();
     }
   }
 

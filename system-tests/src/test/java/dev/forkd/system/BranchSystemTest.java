@@ -226,6 +226,7 @@ class BranchSystemTest {
     assertThatThrownBy(() -> Lab.fork(new Tag("bad"), 1))
         .satisfies(e -> hasCode(e, ErrorCode.DATA_LOSS));
     Lab.engine().deleteSnapshot(new Tag("bad"), DeleteMode.REFUSE);
+    assertThat(Lab.contents("ram")).hasSize(1);
     assertThat(Lab.eval(Lab.forkOne(), "1 + 1")).isEqualTo("2");
   }
 }
