@@ -69,11 +69,15 @@ final class DeltaFile {
       checksum.update(index.duplicate());
       ByteBuffer chunk = little(CHUNK_BYTES);
       for (int i = 0; i < count; i++) {
-        long at = Math.multiplyExact(index.getLong(), (long) PageRuns.PAGE_BYTES);
-        long left = Math.multiplyExact(index.getLong(), (long) PageRuns.PAGE_BYTES);
-        if (at < 0 || left <= 0 || at > memoryBytes - left) {
-          throw new IOException(file + " has a run outside guest memory, at byte " + at);
+        long first = index.getLong();
+        long pages = index.getLong();
+        long all = memoryBytes / PageRuns.PAGE_BYTES;
+        if (pages <= 0 || pages > all || first < 0 || first > all - pages) {
+          throw new IOException(
+              file + " has a run outside guest memory: " + pages + " pages from " + first);
         }
+        long at = first * PageRuns.PAGE_BYTES;
+        long left = pages * PageRuns.PAGE_BYTES;
         while (left > 0) {
           readFully(in, chunk.clear().limit((int) Math.min(CHUNK_BYTES, left)));
           left -= chunk.remaining();
