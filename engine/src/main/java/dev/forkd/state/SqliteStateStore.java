@@ -11,7 +11,6 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.sql.DriverManager;
 import java.sql.SQLException;
 import java.time.Duration;
-import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -73,18 +72,13 @@ public final class SqliteStateStore implements StateStore {
     }
   }
 
-  private SqliteStateStore(Path file, Sql writer, Sql reader, InstantSource clock) {
+  private SqliteStateStore(Path file, Sql writer, Sql reader) {
     this.file = file;
     this.writer = writer;
-    this.writerTx = new SqliteTx(writer, file, clock);
+    this.writerTx = new SqliteTx(writer, file);
     this.reader = reader;
-    this.readerTx = new SqliteTx(reader, file, clock);
+    this.readerTx = new SqliteTx(reader, file);
     this.writerThread = Threads.platform("forkd-state", this::writeUntilClosed);
-  }
-
-  /** Opens {@code file} with the system's clock. */
-  public static SqliteStateStore open(Path file) {
-    return open(file, InstantSource.system());
   }
 
   /**
@@ -94,7 +88,7 @@ public final class SqliteStateStore implements StateStore {
    * @throws ForkdException DATA_LOSS when the file is damaged, FAILED_PRECONDITION when a newer
    *     forkd wrote it
    */
-  public static SqliteStateStore open(Path file, InstantSource clock) {
+  public static SqliteStateStore open(Path file) {
     keepNativeLibraryOutOfTmp(file);
     Sql writer = null;
     try {
@@ -105,7 +99,7 @@ public final class SqliteStateStore implements StateStore {
         throw SqliteErrors.damaged(file, String.join("; ", findings), null);
       }
       SqliteSchema.migrate(writer, file);
-      return new SqliteStateStore(file, writer, connect(file), clock);
+      return new SqliteStateStore(file, writer, connect(file));
     } catch (SQLException | RuntimeException e) {
       if (writer != null) {
         closeAfter(writer, e);
@@ -374,75 +368,5 @@ public final class SqliteStateStore implements StateStore {
   @Override
   public List<SandboxRow> listSandboxes() {
     return read(Tx::listSandboxes);
-  }
-
-  @Override
-  public void insertLayer(LayerRow row) {
-    write(tx -> tx.insertLayer(row));
-  }
-
-  @Override
-  public void updateLayer(LayerRow row) {
-    write(tx -> tx.updateLayer(row));
-  }
-
-  @Override
-  public boolean deleteLayer(String id) {
-    return inTransaction(tx -> tx.deleteLayer(id));
-  }
-
-  @Override
-  public Optional<LayerRow> findLayer(String id) {
-    return read(tx -> tx.findLayer(id));
-  }
-
-  @Override
-  public List<LayerRow> listLayers() {
-    return read(Tx::listLayers);
-  }
-
-  @Override
-  public List<LayerRow> unreferencedLayers() {
-    return read(Tx::unreferencedLayers);
-  }
-
-  @Override
-  public void addReference(LayerRef reference) {
-    write(tx -> tx.addReference(reference));
-  }
-
-  @Override
-  public void removeReference(LayerRef reference) {
-    write(tx -> tx.removeReference(reference));
-  }
-
-  @Override
-  public List<LayerRow> layersOf(OwnerKind ownerKind, String ownerId) {
-    return read(tx -> tx.layersOf(ownerKind, ownerId));
-  }
-
-  @Override
-  public List<LayerRef> referencesTo(String layerId) {
-    return read(tx -> tx.referencesTo(layerId));
-  }
-
-  @Override
-  public long begin(String kind, String subject, String detailJson) {
-    return inTransaction(tx -> tx.begin(kind, subject, detailJson));
-  }
-
-  @Override
-  public void step(long operation, String step) {
-    write(tx -> tx.step(operation, step));
-  }
-
-  @Override
-  public void done(long operation) {
-    write(tx -> tx.done(operation));
-  }
-
-  @Override
-  public List<JournalEntry> open() {
-    return read(Tx::open);
   }
 }

@@ -1,4 +1,4 @@
-/** What survives the daemon: the data directory, its lock, and the state store with its journal. */
+/** What survives the daemon: the data directory, its lock, and the state store. */
 @NullMarked
 package dev.forkd.state;
 

@@ -5,6 +5,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 
 /** A process of its own for tests that must kill one. */
@@ -50,38 +51,47 @@ final class Child {
   }
 
   /**
-   * Change N puts {@value #FAMILY} sandboxes and a layer they all need in, with an operation around
-   * it, and takes change N-2 out.
+   * Change N puts {@value #FAMILY} sandboxes and the snapshot they run on in, and takes change N-2
+   * out.
    */
   private static void writeState(Path dir) {
     try (StateStore store = SqliteStateStore.open(dir.resolve("state.db"))) {
-      int first = store.listLayers().size() + ThreadLocalRandom.current().nextInt(1_000_000) * 1000;
+      int first =
+          store.listSnapshots().size() + ThreadLocalRandom.current().nextInt(1_000_000) * 1000;
       for (int i = first; ; i++) {
         int number = i;
-        long operation = store.begin("fork", "layer" + number, "{}");
-        store.step(operation, "insert");
         store.inTransaction(tx -> {
-          tx.insertLayer(new LayerRow("layer" + number, LayerKind.DISK, "p", number));
+          tx.insertSnapshot(snapshot(number));
           for (int member = 0; member < FAMILY; member++) {
             String id = "sb" + number + "x" + member;
             tx.insertSandbox(SqliteStateStoreTest.sandbox(id, number));
-            tx.addReference(new LayerRef(OwnerKind.SANDBOX, id, "layer" + number));
           }
           return true;
         });
-        store.done(operation);
         System.out.println("done " + number);
         if (number - 2 >= first) {
           store.inTransaction(tx -> {
             for (int member = 0; member < FAMILY; member++) {
               tx.deleteSandbox("sb" + (number - 2) + "x" + member);
             }
-            return tx.deleteLayer("layer" + (number - 2));
+            return tx.deleteSnapshot("snapshot" + (number - 2));
           });
           System.out.println("gone " + (number - 2));
         }
       }
     }
+  }
+
+  private static SnapshotRow snapshot(int number) {
+    return new SnapshotRow(
+        "snapshot" + number,
+        SnapshotState.READY,
+        true,
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        number,
+        "{}");
   }
 
   static final int FAMILY = 7;

@@ -11,8 +11,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
+import java.sql.ResultSet;
 import java.sql.Statement;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -50,18 +50,11 @@ class SqliteStateStoreTest {
     SandboxRow sandbox = sandbox("sb1", 4711);
     SandboxRow limited =
         new SandboxRow("sb2", SandboxState.STARTING, "b-1", 0, 0, 5, Optional.of(256), "{}");
-    LayerRow ram = new LayerRow("r1", LayerKind.RAM, "ram/r1", 1L << 33);
-    LayerRow disk = new LayerRow("d1", LayerKind.DISK, "images/d1", 7);
-    LayerRef edge = new LayerRef(OwnerKind.SNAPSHOT, "python", "r1");
     try (StateStore store = open()) {
       store.insertSnapshot(template);
       store.insertSnapshot(branch);
       store.insertSandbox(sandbox);
       store.insertSandbox(limited);
-      store.insertLayer(ram);
-      store.insertLayer(disk);
-      store.addReference(edge);
-      store.addReference(edge);
     }
     try (StateStore store = open()) {
       assertThat(store.listSnapshots()).containsExactly(branch, template);
@@ -69,10 +62,6 @@ class SqliteStateStoreTest {
       assertThat(store.childrenOf("python")).containsExactly(branch);
       assertThat(store.listSandboxes()).containsExactly(sandbox, limited);
       assertThat(store.findSandbox("nobody")).isEmpty();
-      assertThat(store.listLayers()).containsExactly(disk, ram);
-      assertThat(store.layersOf(OwnerKind.SNAPSHOT, "python")).containsExactly(ram);
-      assertThat(store.referencesTo("r1")).containsExactly(edge);
-      assertThat(store.unreferencedLayers()).containsExactly(disk);
       store.updateSnapshot(branch.withState(SnapshotState.READY).withManifest("{\"b\":1}"));
       store.updateSandbox(sandbox.withState(SandboxState.FAILED).withProcess(9, 8));
       assertThat(store.findSnapshot("b-1").orElseThrow().manifestJson()).isEqualTo("{\"b\":1}");
@@ -90,36 +79,6 @@ class SqliteStateStoreTest {
       assertThat(store.findSandbox("sb1").orElseThrow().pid()).isEqualTo(1);
       assertThat(store.deleteSandbox("sb1")).isTrue();
       assertThat(store.deleteSandbox("sb1")).isFalse();
-      assertCode(() -> store.step(77, "x"), ErrorCode.NOT_FOUND, "77");
-    }
-  }
-
-  /** A layer goes only when nothing needs it, and frees those below it. */
-  @Test
-  void layersLiveAsLongAsTheyAreNeeded() {
-    try (StateStore store = open()) {
-      store.inTransaction(tx -> {
-        tx.insertSandbox(sandbox("sb1", 1));
-        tx.insertLayer(new LayerRow("base", LayerKind.DISK, "b", 1));
-        tx.insertLayer(new LayerRow("top", LayerKind.DISK, "t", 1));
-        tx.addReference(new LayerRef(OwnerKind.LAYER, "top", "base"));
-        tx.addReference(new LayerRef(OwnerKind.SANDBOX, "sb1", "top"));
-        return true;
-      });
-      assertThat(store.unreferencedLayers()).isEmpty();
-      assertCode(() -> store.deleteLayer("base"), ErrorCode.FAILED_PRECONDITION, "'top'");
-      assertCode(
-          () -> store.addReference(new LayerRef(OwnerKind.SNAPSHOT, "gone", "base")),
-          ErrorCode.FAILED_PRECONDITION,
-          "owner");
-      assertCode(
-          () -> store.addReference(new LayerRef(OwnerKind.SANDBOX, "sb1", "gone")),
-          ErrorCode.FAILED_PRECONDITION,
-          "layer");
-      store.deleteSandbox("sb1");
-      assertThat(store.unreferencedLayers()).extracting(LayerRow::id).containsExactly("top");
-      assertThat(store.deleteLayer("top")).isTrue();
-      assertThat(store.unreferencedLayers()).extracting(LayerRow::id).containsExactly("base");
     }
   }
 
@@ -163,30 +122,6 @@ class SqliteStateStoreTest {
       });
       assertThat(System.nanoTime() - startNanos).isLessThan(5_000_000_000L);
       assertThat(store.listSandboxes()).hasSize(1000);
-    }
-  }
-
-  /** The journal shows what was begun and how far it came, until it is done. */
-  @Test
-  void journalRemembersSteps() {
-    long fork;
-    try (StateStore store = open()) {
-      long branch = store.begin("branch", "b-1", "{}");
-      fork = store.begin("fork", "python", "{\"n\":3}");
-      store.step(branch, "save");
-      store.step(branch, "rename");
-      store.done(branch);
-      store.done(branch);
-      store.step(fork, "first");
-      store.step(fork, "second");
-      assertThat(store.begin("kill", "sb1", "{}")).isGreaterThan(fork);
-    }
-    try (StateStore store = open()) {
-      assertThat(store.open())
-          .containsExactly(
-              new JournalEntry(
-                  fork, "fork", "python", "{\"n\":3}", List.of("first", "second"), 1_000),
-              new JournalEntry(fork + 1, "kill", "sb1", "{}", List.of(), 1_000));
     }
   }
 
@@ -259,6 +194,32 @@ class SqliteStateStoreTest {
     assertCode(this::open, ErrorCode.FAILED_PRECONDITION, "newer forkd");
   }
 
+  /** A database of the first version keeps its rows and loses the tables nobody used. */
+  @Test
+  void firstVersionIsBroughtUpToDate() throws Exception {
+    try (StateStore store = open()) {
+      store.insertSandbox(sandbox("sb1", 4711));
+    }
+    try (Connection connection = DriverManager.getConnection("jdbc:sqlite:" + file());
+        Statement statement = connection.createStatement()) {
+      for (String table : List.of("layer", "layer_ref", "operation", "operation_step")) {
+        statement.execute("CREATE TABLE " + table + " (id TEXT)");
+      }
+      statement.execute("PRAGMA user_version = 1");
+    }
+    try (StateStore store = open()) {
+      assertThat(store.listSandboxes()).containsExactly(sandbox("sb1", 4711));
+    }
+    try (Connection connection = DriverManager.getConnection("jdbc:sqlite:" + file());
+        Statement statement = connection.createStatement();
+        ResultSet tables =
+            statement.executeQuery(
+                "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type ="
+                    + " 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name)")) {
+      assertThat(tables.getString(1)).isEqualTo("sandbox,snapshot");
+    }
+  }
+
   /** Others on the host cannot read it. */
   @Test
   void fileIsPrivate() throws Exception {
@@ -278,7 +239,7 @@ class SqliteStateStoreTest {
   }
 
   private StateStore open() {
-    return SqliteStateStore.open(file(), () -> Instant.ofEpochMilli(1_000));
+    return SqliteStateStore.open(file());
   }
 
   static SandboxRow sandbox(String id, long pid) {
