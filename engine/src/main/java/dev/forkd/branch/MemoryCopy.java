@@ -83,13 +83,12 @@ final class MemoryCopy {
   /** After the pause: makes the image durable under its name. */
   MemoryImage store() {
     if (!flat) {
-      return store.addDelta(
-          imageId, source.record().memory().getFirst().id(), memory.sizeBytes(), copied, buffer);
+      return store.addDelta(imageId, source.record().memory().getFirst(), copied, buffer);
     }
     if (mode == BranchSpec.Mode.DIFF) {
       store.stageFlat(imageId, memory.sizeBytes(), copied, buffer);
     }
-    return store.publishFlat(imageId, memory.sizeBytes(), copied.bytes());
+    return store.publishFlat(imageId, memory.sizeBytes());
   }
 
   OptionalLong diffMillis() {

@@ -31,7 +31,7 @@ final class DeltaFile {
 
   private DeltaFile() {}
 
-  /** Writes a new file and makes it durable. */
+  /** Writes a new file; making it durable is the caller's. */
   static void write(Path file, long memoryBytes, PageRuns runs, PageBuffer pages)
       throws IOException {
     ByteBuffer index = little(Math.multiplyExact(runs.runs(), RUN_BYTES));
@@ -54,7 +54,6 @@ final class DeltaFile {
       header.putInt((int) checksum.getValue());
       out.position(0);
       writeFully(out, header.flip());
-      out.force(true);
     }
   }
 

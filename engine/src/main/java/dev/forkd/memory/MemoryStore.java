@@ -2,23 +2,19 @@ package dev.forkd.memory;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
-import dev.forkd.linux.DurableFiles;
 import dev.forkd.linux.Memfd;
 import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
 import dev.forkd.linux.SparseFiles;
 import java.io.IOException;
 import java.nio.channels.FileChannel;
-import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardOpenOption;
 import java.util.Comparator;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
-import java.util.stream.Stream;
 
 /**
  * The memory images of a data directory, and their hot copies: write-sealed memory that children
@@ -28,14 +24,10 @@ import java.util.stream.Stream;
  * <p>Thread-safe. Files appear under their final name only when complete and durable.
  */
 public final class MemoryStore implements AutoCloseable {
-  private static final String FLAT = ".flat";
-  private static final String DELTA = ".delta";
-
   /** Hot copies kept although nobody holds them. */
   private static final int MAX_UNUSED_HOT = 6;
 
-  private final Path folder;
-  private final Path staging;
+  private final ImageFiles files;
   private final Map<String, Hot> hot = new HashMap<>();
   private final ReentrantLock lock = new ReentrantLock();
   private long clock;
@@ -77,23 +69,16 @@ public final class MemoryStore implements AutoCloseable {
    * @param staging holds unfinished ones; on the same file system
    */
   public MemoryStore(Path folder, Path staging) {
-    this.folder = folder;
-    this.staging = staging;
+    this.files = new ImageFiles(folder, staging);
   }
 
   /** Ids of all images on disk. */
   public List<String> list() {
-    try (Stream<Path> files = Files.list(folder)) {
-      return files.map(MemoryStore::idOf).sorted().toList();
+    try {
+      return files.list();
     } catch (IOException e) {
-      throw failed("list " + folder, e);
+      throw failed("list memory images", e);
     }
-  }
-
-  private static String idOf(Path file) {
-    String name = String.valueOf(file.getFileName());
-    int dot = name.lastIndexOf('.');
-    return dot < 0 ? name : name.substring(0, dot);
   }
 
   /**
@@ -103,15 +88,8 @@ public final class MemoryStore implements AutoCloseable {
   public MemoryImage addFlat(String id, Memfd memory) {
     try {
       memory.seal();
-      Path unfinished = staging.resolve(id + FLAT);
-      PageRuns data = memory.dataPages();
-      try (FileChannel in = memory.channel();
-          FileChannel out = create(unfinished)) {
-        SparseFiles.copyPages(in, out, data);
-        setSize(out, memory.sizeBytes());
-        out.force(true);
-      }
-      DurableFiles.publish(unfinished, folder.resolve(id + FLAT));
+      files.stageFlat(id, memory);
+      MemoryImage image = files.publishFlat(id, memory.sizeBytes());
       Hot entry = new Hot();
       entry.memory = Optional.of(memory);
       lock.lock();
@@ -121,7 +99,7 @@ public final class MemoryStore implements AutoCloseable {
       } finally {
         lock.unlock();
       }
-      return new MemoryImage(id, memory.sizeBytes(), Optional.empty(), data.bytes());
+      return image;
     } catch (IOException e) {
       throw failed("store memory image " + id, e);
     }
@@ -132,49 +110,57 @@ public final class MemoryStore implements AutoCloseable {
    * durable: {@link #publishFlat} does that.
    */
   public void stageFlat(String id, long sizeBytes, PageRuns runs, PageBuffer pages) {
-    try (FileChannel out = create(staging.resolve(id + FLAT))) {
-      long packed = 0;
-      for (int i = 0; i < runs.runs(); i++) {
-        long at = runs.first(i) * PageRuns.PAGE_BYTES;
-        long end = at + runs.length(i) * PageRuns.PAGE_BYTES;
-        while (at < end) {
-          long piece = Math.min(end - at, 64L << 20);
-          int written = out.write(pages.slice(packed, piece), at);
-          at += written;
-          packed += written;
-        }
-      }
-      setSize(out, sizeBytes);
+    try {
+      files.stageFlat(id, sizeBytes, runs, pages);
     } catch (IOException e) {
       throw failed("stage memory image " + id, e);
     }
   }
 
   /** Makes a staged flat image durable and gives it its final name. */
-  public MemoryImage publishFlat(String id, long sizeBytes, long storedBytes) {
+  public MemoryImage publishFlat(String id, long sizeBytes) {
     try {
-      Path unfinished = staging.resolve(id + FLAT);
-      try (FileChannel out = FileChannel.open(unfinished, StandardOpenOption.WRITE)) {
-        out.force(true);
-      }
-      DurableFiles.publish(unfinished, folder.resolve(id + FLAT));
-      return new MemoryImage(id, sizeBytes, Optional.empty(), storedBytes);
+      return files.publishFlat(id, sizeBytes);
     } catch (IOException e) {
       throw failed("store memory image " + id, e);
     }
   }
 
   /** Stores the pages in which a new image differs from {@code parent}. */
-  public MemoryImage addDelta(
-      String id, String parent, long sizeBytes, PageRuns runs, PageBuffer pages) {
+  public MemoryImage addDelta(String id, MemoryImage parent, PageRuns runs, PageBuffer pages) {
     try {
-      Path unfinished = staging.resolve(id + DELTA);
-      DeltaFile.write(unfinished, sizeBytes, runs, pages);
-      DurableFiles.publish(unfinished, folder.resolve(id + DELTA));
-      return new MemoryImage(id, sizeBytes, Optional.of(parent), runs.bytes());
+      return files.addDelta(id, parent, runs, pages);
     } catch (IOException e) {
       throw failed("store memory delta " + id, e);
     }
+  }
+
+  /**
+   * Makes a flat image that reads as {@code chain} does and needs none of it.
+   *
+   * @param chain an image, then its parent, and so on down to a flat one
+   * @throws ForkdException DATA_LOSS when one of them is damaged
+   */
+  public MemoryImage flatten(String id, List<MemoryImage> chain) {
+    for (int i = 0; i < chain.size(); i++) {
+      MemoryImage image = chain.get(i);
+      try {
+        files.check(image, chain.stream().skip(i + 1L).findFirst()).await();
+      } catch (IOException e) {
+        throw damaged(image, e);
+      }
+    }
+    try {
+      files.stageFlat(id, chain);
+      return files.publishFlat(id, chain.getFirst().sizeBytes());
+    } catch (IOException e) {
+      throw failed("store memory image " + id, e);
+    }
+  }
+
+  /** Where an image is on disk. */
+  public Path file(MemoryImage image) {
+    return files.file(image);
   }
 
   /** The pages a flat image has data for; for a delta those of all it stands on. */
@@ -223,15 +209,18 @@ public final class MemoryStore implements AutoCloseable {
     try {
       Memfd memory = Memfd.create("forkd-" + image.id(), image.sizeBytes());
       try (FileChannel out = memory.channel()) {
+        List<MemoryImage> below = chain.subList(1, chain.size());
+        ImageFiles.Check check = files.check(image, below.stream().findFirst());
         if (image.parent().isEmpty()) {
-          copyFlat(image, out);
+          files.copyFlat(image, out);
         } else {
-          try (Lease parent = lease(chain.subList(1, chain.size()));
+          try (Lease parent = lease(below);
               FileChannel in = parent.memory().channel()) {
             SparseFiles.copyPages(in, out, parent.memory().dataPages());
           }
-          DeltaFile.apply(file(image), image.sizeBytes(), out);
+          files.applyDelta(image, out);
         }
+        check.await();
       } catch (IOException | RuntimeException e) {
         memory.close();
         throw e;
@@ -239,25 +228,15 @@ public final class MemoryStore implements AutoCloseable {
       memory.seal();
       return memory;
     } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.DATA_LOSS,
-          "memory image " + file(image) + " cannot be used: " + e.getMessage(),
-          e);
+      throw damaged(image, e);
     }
   }
 
-  private void copyFlat(MemoryImage image, FileChannel out) throws IOException {
-    Path file = file(image);
-    try (FileChannel in = FileChannel.open(file, StandardOpenOption.READ)) {
-      if (in.size() != image.sizeBytes()) {
-        throw new IOException("it has " + in.size() + " bytes, expected " + image.sizeBytes());
-      }
-      SparseFiles.copyPages(in, out, SparseFiles.dataPages(file));
-    }
-  }
-
-  private Path file(MemoryImage image) {
-    return folder.resolve(image.id() + (image.parent().isPresent() ? DELTA : FLAT));
+  private ForkdException damaged(MemoryImage image, IOException cause) {
+    return new ForkdException(
+        ErrorCode.DATA_LOSS,
+        "memory image " + files.file(image) + " cannot be used: " + cause.getMessage(),
+        cause);
   }
 
   private void release(String id) {
@@ -303,24 +282,11 @@ public final class MemoryStore implements AutoCloseable {
       if (entry != null && entry.leases == 0) {
         drop(id);
       }
-      for (Path place : List.of(folder, staging)) {
-        Files.deleteIfExists(place.resolve(id + FLAT));
-        Files.deleteIfExists(place.resolve(id + DELTA));
-      }
+      files.delete(id);
     } catch (IOException e) {
       throw failed("delete memory image " + id, e);
     } finally {
       lock.unlock();
-    }
-  }
-
-  private static FileChannel create(Path file) throws IOException {
-    return FileChannel.open(file, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE);
-  }
-
-  private static void setSize(FileChannel out, long sizeBytes) throws IOException {
-    if (out.size() < sizeBytes) {
-      out.write(java.nio.ByteBuffer.allocate(1), sizeBytes - 1);
     }
   }
 
@@ -344,5 +310,6 @@ public final class MemoryStore implements AutoCloseable {
     } finally {
       lock.unlock();
     }
+    files.close();
   }
 }

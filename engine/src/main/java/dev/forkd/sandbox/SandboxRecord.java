@@ -1,5 +1,7 @@
 package dev.forkd.sandbox;
 
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import dev.forkd.engine.Certificate;
 import dev.forkd.memory.MemoryImage;
 import dev.forkd.snapshot.SnapshotManifest.LayerRef;
@@ -7,6 +9,7 @@ import dev.forkd.snapshot.SnapshotManifest.Platform;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import tools.jackson.core.JacksonException;
 import tools.jackson.databind.json.JsonMapper;
 
 /**
@@ -53,8 +56,21 @@ public record SandboxRecord(
     return JSON.writeValueAsString(this);
   }
 
+  /**
+   * Reads what {@link #toJson} wrote.
+   *
+   * @throws ForkdException DATA_LOSS when it is damaged, or of a forkd that kept other things
+   */
   public static SandboxRecord fromJson(String json) {
-    return JSON.readValue(json, SandboxRecord.class);
+    try {
+      return JSON.readValue(json, SandboxRecord.class);
+    } catch (JacksonException e) {
+      throw new ForkdException(
+          ErrorCode.DATA_LOSS,
+          "what is stored about it cannot be read: "
+              + String.valueOf(e.getMessage()).lines().findFirst().orElse("no reason given"),
+          e);
+    }
   }
 
   /** All images it stands on, and its own overlay. */

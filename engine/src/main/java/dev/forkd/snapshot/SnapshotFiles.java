@@ -15,6 +15,7 @@ import java.util.Optional;
 import java.util.stream.Stream;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -57,10 +58,14 @@ public final class SnapshotFiles {
       if (Files.size(file) > MAX_MANIFEST_BYTES) {
         throw damaged(file, "it is larger than " + MAX_MANIFEST_BYTES + " bytes", null);
       }
-      SnapshotManifest manifest = JSON.readValue(Files.readAllBytes(file), SnapshotManifest.class);
-      if (manifest.version() != SnapshotManifest.VERSION) {
-        throw damaged(file, "its format version is " + manifest.version(), null);
+      JsonNode content = JSON.readTree(Files.readAllBytes(file));
+      // Before all else: another version has other fields.
+      String version = content.path("version").asString("missing");
+      if (!version.equals(String.valueOf(SnapshotManifest.VERSION))) {
+        throw damaged(
+            file, "its format version is " + version + ", not " + SnapshotManifest.VERSION, null);
       }
+      SnapshotManifest manifest = JSON.treeToValue(content, SnapshotManifest.class);
       if (!manifest.tag().equals(String.valueOf(folder.getFileName()))) {
         throw damaged(file, "it belongs to tag '" + manifest.tag() + "'", null);
       }

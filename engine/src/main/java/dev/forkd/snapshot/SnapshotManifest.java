@@ -35,7 +35,7 @@ public record SnapshotManifest(
     boolean frozen,
     Optional<Lineage> lineage) {
 
-  public static final int VERSION = 1;
+  public static final int VERSION = 2;
 
   /**
    * What a snapshot was made with.

@@ -75,7 +75,7 @@ class MemoryStoreTest {
             content, 0, model, (int) pages.first(i) * PageRuns.PAGE_BYTES, content.length);
         packed += content.length;
       }
-      return store.addDelta(id, parent.id(), SIZE, pages, buffer);
+      return store.addDelta(id, parent, pages, buffer);
     }
   }
 
@@ -125,6 +125,75 @@ class MemoryStoreTest {
     }
   }
 
+  /**
+   * A byte of a parent's flat image that changed is found by its hash when a child is assembled,
+   * the file is named, and the parent's own hot copy is not trusted either.
+   */
+  @Test
+  void damagedParentIsNamed() throws Exception {
+    byte[] model = new byte[(int) SIZE];
+    new Random(3).nextBytes(model);
+    MemoryImage flat = flat(model);
+    MemoryImage child = delta("mchild", flat, model, new Random(4));
+    Path file = dir.resolve("ram/mflat.flat");
+    flip(file, 77_777);
+    try (MemoryStore fresh = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"))) {
+      for (List<MemoryImage> chain : List.of(List.of(child, flat), List.of(flat))) {
+        assertThatThrownBy(() -> fresh.lease(chain).close())
+            .isInstanceOfSatisfying(
+                ForkdException.class,
+                e -> {
+                  assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS);
+                  assertThat(e.message()).contains("mflat.flat").contains(flat.contentHash());
+                });
+      }
+      assertThatThrownBy(() -> fresh.flatten("mnew", List.of(child, flat)))
+          .hasMessageContaining("mflat.flat");
+      assertThat(fresh.list()).containsExactly("mchild", "mflat");
+      flip(file, 77_777);
+      fresh.lease(List.of(child, flat)).close();
+    }
+  }
+
+  /** A flat image made of a chain reads as the chain does, and stands when that is gone. */
+  @Test
+  void flattenedChainsReadTheSame() throws Exception {
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    byte[] model = new byte[(int) SIZE];
+    random.nextBytes(model);
+    MemoryImage flat = flat(model);
+    MemoryImage first = delta("m1", flat, model, random);
+    MemoryImage second = delta("m2", first, model, random);
+    MemoryImage whole = store.flatten("mwhole", List.of(second, first, flat));
+    assertThat(whole.parent()).isEmpty();
+    MemoryImage again = store.flatten("magain", List.of(whole));
+    assertThat(again.contentHash()).isEqualTo(whole.contentHash());
+    for (String id : List.of("m2", "m1", "mflat", "mwhole")) {
+      store.delete(id);
+    }
+    try (MemoryStore fresh = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"));
+        MemoryStore.Lease lease = fresh.lease(List.of(again))) {
+      assertThat(read(lease)).as("seed %d", seed).isEqualTo(model);
+    }
+  }
+
+  /** A file that was seen to be intact is not read for it again until it is touched. */
+  @Test
+  void verdictsAreRemembered() throws Exception {
+    MemoryImage flat = flat(new byte[(int) SIZE]);
+    MemoryImage lie =
+        new MemoryImage(flat.id(), SIZE, java.util.Optional.empty(), 0, "0".repeat(64));
+    try (ImageFiles files = new ImageFiles(dir.resolve("ram"), dir.resolve("staging"))) {
+      files.check(flat, java.util.Optional.empty()).await();
+      files.check(lie, java.util.Optional.empty()).await(); // nobody looked
+      Files.setLastModifiedTime(
+          dir.resolve("ram/mflat.flat"), java.nio.file.attribute.FileTime.fromMillis(1));
+      assertThatThrownBy(() -> files.check(lie, java.util.Optional.empty()).await())
+          .isInstanceOf(IOException.class);
+    }
+  }
+
   private static void flip(Path file, long at) throws IOException {
     try (RandomAccessFile bytes = new RandomAccessFile(file.toFile(), "rw")) {
       bytes.seek(at);
@@ -137,7 +206,8 @@ class MemoryStoreTest {
   /** A missing file is data loss, not a crash, and the store goes on. */
   @Test
   void missingImage() throws Exception {
-    MemoryImage gone = new MemoryImage("mgone", SIZE, java.util.Optional.empty(), 0);
+    MemoryImage gone =
+        new MemoryImage("mgone", SIZE, java.util.Optional.empty(), 0, "0".repeat(64));
     assertThatThrownBy(() -> store.lease(List.of(gone)).close())
         .isInstanceOfSatisfying(
             ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS));

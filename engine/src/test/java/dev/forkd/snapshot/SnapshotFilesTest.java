@@ -30,8 +30,8 @@ class SnapshotFilesTest {
         512,
         2L << 30,
         List.of(
-            new MemoryImage("m2", 512L << 20, Optional.of("m1"), 4096),
-            new MemoryImage("m1", 512L << 20, Optional.empty(), 8192)),
+            new MemoryImage("m2", 512L << 20, Optional.of("m1"), 4096, "a1".repeat(32)),
+            new MemoryImage("m1", 512L << 20, Optional.empty(), 8192, "b2".repeat(32))),
         List.of(new SnapshotManifest.LayerRef("r1", "raw")),
         "00",
         "ab".repeat(32),
@@ -95,9 +95,10 @@ class SnapshotFilesTest {
     SnapshotFiles.write(folder, manifest("b2"));
     Path file = folder.resolve(SnapshotFiles.MANIFEST);
     String text = Files.readString(file, StandardCharsets.UTF_8);
-    Files.writeString(file, text.replace("\"version\" : 1", "\"version\" : 99"));
-    assertThatThrownBy(() -> SnapshotFiles.read(folder)).hasMessageContaining("version is 99");
-    Files.writeString(file, text.replace("\"version\" : 1", "\"version\" : 1, \"new\" : 2"));
+    Files.writeString(file, text.replace("\"version\" : 2", "\"version\" : 1"));
+    assertThatThrownBy(() -> SnapshotFiles.read(folder))
+        .hasMessageContaining("version is 1, not 2");
+    Files.writeString(file, text.replace("\"version\" : 2", "\"version\" : 2, \"new\" : 2"));
     assertThatThrownBy(() -> SnapshotFiles.read(folder)).isInstanceOf(ForkdException.class);
     Files.delete(file);
     assertThatThrownBy(() -> SnapshotFiles.read(folder)).hasMessageContaining("missing");
