@@ -9,6 +9,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
+import dev.forkd.state.DataDir;
 import dev.forkd.testkit.FakeEngine;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -37,9 +38,14 @@ class DaemonTest {
   private final List<Process> processes = new ArrayList<>();
 
   @AfterEach
-  void endProcesses() throws InterruptedException {
+  void endProcesses() throws InterruptedException, IOException {
     for (Process process : processes) {
       process.destroyForcibly().waitFor();
+    }
+    // The folder for sockets is outside the data directory and would outlive it.
+    Path runtime = dataDir().resolve("run");
+    if (Files.isSymbolicLink(runtime)) {
+      DataDir.deleteTree(Files.readSymbolicLink(runtime));
     }
   }
 
