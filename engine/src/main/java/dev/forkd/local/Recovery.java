@@ -1,5 +1,6 @@
 package dev.forkd.local;
 
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.RecoveryReport;
@@ -22,6 +23,7 @@ import dev.forkd.vmm.VmName;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -36,7 +38,7 @@ import java.util.stream.Stream;
  */
 final class Recovery {
   private static final String PROCESS_PREFIX = "forkd-";
-  private static final long KILL_WAIT_MILLIS = 5000;
+  private static final Duration KILL_PATIENCE = Duration.ofSeconds(5);
 
   private final Forker.Parts parts;
   private final List<String> adopted = new ArrayList<>();
@@ -152,9 +154,13 @@ final class Recovery {
       return;
     }
     process.signal(true);
-    long deadline = System.currentTimeMillis() + KILL_WAIT_MILLIS;
-    while (process.isAlive() && System.currentTimeMillis() < deadline) {
-      java.util.concurrent.locks.LockSupport.parkNanos(2_000_000);
+    try {
+      if (!process.awaitEnd(KILL_PATIENCE)) {
+        reaped.add("not process " + process.pid() + ", which survives SIGKILL");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while recovering", e);
     }
   }
 

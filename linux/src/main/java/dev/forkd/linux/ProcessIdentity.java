@@ -6,6 +6,7 @@ import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -21,10 +22,12 @@ import java.util.function.Predicate;
  */
 public record ProcessIdentity(long pid, long startTicks) {
   private static final Path PROC = Path.of("/proc");
+  private static final Duration END_PAUSE = Duration.ofMillis(2);
 
   /** Fields of {@code /proc/PID/stat} after the name, counted from its field 3. */
   private static final int STATE = 0;
 
+  private static final int THREADS = 17;
   private static final int START_TICKS = 19;
 
   /** The identity of the process that has this pid now. */
@@ -38,7 +41,10 @@ public record ProcessIdentity(long pid, long startTicks) {
     return of(ProcessHandle.current().pid());
   }
 
-  /** Whether this very process still runs; a zombie does not. */
+  /**
+   * Whether this very process still runs; a zombie does not. A process whose first thread has ended
+   * runs as long as another one does, and holds its memory and files until then.
+   */
   public boolean isAlive() {
     return startTicks != 0
         && stat(pid)
@@ -76,6 +82,23 @@ public record ProcessIdentity(long pid, long startTicks) {
     return ProcessHandle.of(pid)
         .map(handle -> force ? handle.destroyForcibly() : handle.destroy())
         .orElse(false);
+  }
+
+  /**
+   * Waits until it has ended. Unlike {@link ProcessHandle#onExit}, which looks at a process that is
+   * no child of ours every 0.3 to 5 s, this returns within milliseconds for any process.
+   *
+   * @return whether it ended within {@code timeout}
+   */
+  public boolean awaitEnd(Duration timeout) throws InterruptedException {
+    long deadlineNanos = System.nanoTime() + timeout.toNanos();
+    while (isAlive()) {
+      if (System.nanoTime() >= deadlineNanos) {
+        return false;
+      }
+      Thread.sleep(END_PAUSE);
+    }
+    return true;
   }
 
   /** All processes whose arguments satisfy {@code test}, in order of pid. */
@@ -154,7 +177,8 @@ public record ProcessIdentity(long pid, long startTicks) {
   }
 
   private static boolean isDead(String[] stat) {
-    return stat[STATE].equals("Z") || stat[STATE].equals("X");
+    return stat[STATE].equals("X")
+        || (stat[STATE].equals("Z") && Integer.parseInt(stat[THREADS]) <= 1);
   }
 
   /** The fields after the name, which may itself contain spaces and parentheses. */

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -58,6 +59,54 @@ class ProcessIdentityTest {
           .as("still there, as a zombie of %s", parent.pid())
           .isTrue();
     } finally {
+      parent.destroyForcibly().waitFor();
+    }
+  }
+
+  /** A process lives until its last thread has ended, though its first one is a zombie. */
+  @Test
+  void theLastThreadCounts() throws Exception {
+    Process process =
+        new ProcessBuilder(
+                "python3",
+                "-c",
+                """
+                import ctypes, threading, time
+                threading.Thread(target=time.sleep, args=(60,)).start()
+                print("up", flush=True)
+                ctypes.CDLL(None).syscall(60, 0)  # exit, of this thread alone
+                """)
+            .start();
+    try {
+      assertThat(process.inputReader().readLine()).isEqualTo("up");
+      Path status = Path.of("/proc/" + process.pid() + "/status");
+      org.awaitility.Awaitility.await().until(() -> Files.readString(status).contains("State:\tZ"));
+      ProcessIdentity identity = ProcessIdentity.of(process.pid());
+      assertThat(identity.isAlive()).isTrue();
+      assertThat(identity.signal(true)).isTrue();
+      assertThat(identity.awaitEnd(Duration.ofSeconds(5))).isTrue();
+    } finally {
+      process.destroyForcibly().waitFor();
+    }
+  }
+
+  /** The end of a process that is not our child is seen at once, and a deadline is kept. */
+  @Test
+  void endOfAForeignProcess() throws Exception {
+    Process parent =
+        new ProcessBuilder("sh", "-c", "sleep 60 & echo $!; wait")
+            .redirectErrorStream(true)
+            .start();
+    ProcessIdentity foreign = ProcessIdentity.of(Long.parseLong(parent.inputReader().readLine()));
+    try {
+      assertThat(foreign.awaitEnd(Duration.ofMillis(20))).isFalse();
+      // The JDK's own watch of a foreign process begins with a pause of 300 ms.
+      long begin = System.nanoTime();
+      foreign.signal(true);
+      assertThat(foreign.awaitEnd(Duration.ofSeconds(5))).isTrue();
+      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofMillis(250));
+    } finally {
+      foreign.signal(true);
       parent.destroyForcibly().waitFor();
     }
   }

@@ -2,6 +2,7 @@ package dev.forkd.vmm.qemu;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.vmm.DiskChain;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.GuestMemory;
@@ -211,12 +212,15 @@ final class QemuVm implements RunningVm {
   public void kill() {
     handle.destroyForcibly();
     try {
-      handle.onExit().get(KILL_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (TimeoutException | ExecutionException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL,
-          "process " + process.pid() + " of " + name.id() + " survives SIGKILL; is its disk stuck?",
-          e);
+      if (!new ProcessIdentity(process.pid(), process.startTicks()).awaitEnd(KILL_TIMEOUT)) {
+        throw new ForkdException(
+            ErrorCode.INTERNAL,
+            "process "
+                + process.pid()
+                + " of "
+                + name.id()
+                + " survives SIGKILL; is its disk stuck?");
+      }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while killing " + name.id(), e);
