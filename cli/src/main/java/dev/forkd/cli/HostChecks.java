@@ -93,7 +93,8 @@ final class HostChecks {
     try {
       memory = Files.createTempFile("forkd-doctor", ".probe");
       Files.delete(memory);
-      VmmCapabilities found = new QemuVmm(QemuInstallation.ofHost(), memory).capabilities();
+      VmmCapabilities found =
+          new QemuVmm(QemuInstallation.ofHost(), memory, java.util.Optional.empty()).capabilities();
       Check version = Check.pass("qemu", found.name() + " " + found.version(), meaning);
       if (found.isolation() == Isolation.KVM) {
         return List.of(

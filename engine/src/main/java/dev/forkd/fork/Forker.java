@@ -200,7 +200,8 @@ public final class Forker {
                       memory.memory(),
                       disk,
                       parts.snapshots().devices(manifest.tag()),
-                      pid -> limited.ifPresent(group -> join(group, pid))));
+                      pid -> limited.ifPresent(group -> join(group, pid)),
+                      false));
       Sandbox sandbox =
           new Sandbox(
               record.withRamInode(memory.memory().inode()),

@@ -23,6 +23,7 @@ import dev.forkd.state.DataDir;
 import dev.forkd.state.DataDirLock;
 import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
+import dev.forkd.template.CopyHelperBinary;
 import dev.forkd.template.ForkdHome;
 import dev.forkd.template.TemplateAssets;
 import dev.forkd.template.TemplateBaker;
@@ -63,8 +64,13 @@ public final class EngineStart {
     dir.cleanStaging();
     StateStore store = SqliteStateStore.open(dir.database());
     opened.push(store);
-    Vmm vmm = new QemuVmm(installation(), dir.guest().resolve("kvm-probe"));
-    TemplateAssets assets = new TemplateAssets(dir.root(), ForkdHome.find());
+    Path home = ForkdHome.find();
+    Vmm vmm =
+        new QemuVmm(
+            installation(),
+            dir.guest().resolve("kvm-probe"),
+            new CopyHelperBinary(home, dir.guest()).build());
+    TemplateAssets assets = new TemplateAssets(dir.root(), home);
     MemoryStore memory = new MemoryStore(dir.ram(), dir.staging());
     opened.push(memory);
     DiskLayers layers = new DiskLayers(dir.images(), dir.staging());

@@ -171,6 +171,11 @@ class RunGateTest {
     }
 
     @Override
+    public dev.forkd.vmm.VmCopier copier(boolean owned) {
+      throw new UnsupportedOperationException();
+    }
+
+    @Override
     public String console() {
       return "";
     }

@@ -54,6 +54,10 @@ final class Libc {
           FunctionDescriptor.of(
               LONG, INT, ValueLayout.ADDRESS, LONG, ValueLayout.ADDRESS, LONG, LONG));
 
+  /** waitpid(2). */
+  private static final MethodHandle WAITPID =
+      handle("waitpid", FunctionDescriptor.of(INT, INT, ValueLayout.ADDRESS, INT));
+
   private Libc() {}
 
   private static MethodHandle handle(String name, FunctionDescriptor descriptor) {
@@ -161,6 +165,21 @@ final class Libc {
       throw e;
     } catch (Throwable e) {
       throw new LinkageError("process_vm_readv", e);
+    }
+  }
+
+  /** Returns the pid, or 0; the wait status goes into {@code status}. */
+  static int waitpid(int pid, int[] status, int options) throws IOException {
+    try (Arena arena = Arena.ofConfined()) {
+      MemorySegment errno = arena.allocate(CAPTURE);
+      MemorySegment into = arena.allocate(INT);
+      int result = (int) WAITPID.invokeExact(errno, pid, into, options);
+      status[0] = into.get(INT, 0);
+      return (int) check("waitpid", result, errno);
+    } catch (IOException e) {
+      throw e;
+    } catch (Throwable e) {
+      throw new LinkageError("waitpid", e);
     }
   }
 

@@ -22,6 +22,9 @@ import java.util.concurrent.locks.ReentrantLock;
  * @see <a href="https://docs.kernel.org/admin-guide/mm/pagemap.html">pagemap</a>
  */
 public final class ProcessPages implements AutoCloseable {
+  /** Mapped by nobody else: a page that was copied on a write, and not since shared by a fork. */
+  private static final long EXCLUSIVE_BIT = 1L << 56;
+
   private static final long FILE_BIT = 1L << 61;
   private static final long SWAP_BIT = 1L << 62;
   private static final long PRESENT_BIT = 1L << 63;
@@ -153,6 +156,33 @@ public final class ProcessPages implements AutoCloseable {
       }
     }
     return runs.build();
+  }
+
+  /** Of {@code pages}, how many no other process has mapped. */
+  public long exclusive(PageRuns pages) throws IOException {
+    ByteBuffer block = ByteBuffer.allocateDirect(512 << 10).order(ByteOrder.nativeOrder());
+    long count = 0;
+    try (FileChannel map =
+        FileChannel.open(Path.of("/proc/" + pid + "/pagemap"), StandardOpenOption.READ)) {
+      for (int run = 0; run < pages.runs(); run++) {
+        long page = address(pages, run) / PageRuns.PAGE_BYTES;
+        long end = page + pages.length(run);
+        while (page < end) {
+          block.clear().limit((int) Math.min(block.capacity(), (end - page) * Long.BYTES));
+          if (map.read(block, page * Long.BYTES) < Long.BYTES) {
+            throw new IOException("pagemap of pid " + pid + " ends early");
+          }
+          LongBuffer entries = block.flip().asLongBuffer();
+          page += entries.remaining();
+          while (entries.hasRemaining()) {
+            long entry = entries.get();
+            boolean own = (entry & PRESENT_BIT) == 0 || (entry & EXCLUSIVE_BIT) != 0;
+            count += own ? 1 : 0;
+          }
+        }
+      }
+    }
+    return count;
   }
 
   private static long pageInFile(MemoryMapping mapping, long address) {

@@ -28,7 +28,9 @@ class NewerQemuVmmTest extends VmmContract {
       System.err.println("!! NOT TESTED on a newer QEMU: the backports do not answer: " + output);
       abort("no newer QEMU: " + output);
     }
-    qemu = new QemuVmm(QemuInstallation.unpacked(root), FOLDER.resolve("kvm-probe"));
+    qemu =
+        new QemuVmm(
+            QemuInstallation.unpacked(root), FOLDER.resolve("kvm-probe"), QemuVmmTest.copyHelper());
     System.out.println("contract on QEMU " + qemu.capabilities().version());
   }
 

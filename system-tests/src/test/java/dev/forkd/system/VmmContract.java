@@ -9,6 +9,7 @@ import dev.forkd.disk.DiskLayers;
 import dev.forkd.linux.Memfd;
 import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
+import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.template.BootAssets;
 import dev.forkd.template.TemplateAssets;
 import dev.forkd.vmm.AttachSpec;
@@ -18,6 +19,7 @@ import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.RestoreSpec;
 import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.VmCommand;
+import dev.forkd.vmm.VmCopier;
 import dev.forkd.vmm.VmHardware;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.VmProcess;
@@ -30,6 +32,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -92,12 +95,27 @@ abstract class VmmContract {
     return vm;
   }
 
+  /**
+   * A machine saved while its firmware still runs does not come back: that a busy host is slow to
+   * boot must not make it one.
+   */
+  private void awaitKernel(RunningVm vm) {
+    if (vmm().capabilities().name().equals("fake")) {
+      return;
+    }
+    Awaitility.await()
+        .atMost(Duration.ofSeconds(60))
+        .pollInterval(Duration.ofMillis(5))
+        .until(() -> vm.console().contains("Linux version"));
+  }
+
   /** A machine that was booted, stopped and saved; its memory is sealed. */
   private record Saved(Memfd memory, Path devices) {}
 
   private Saved saved() throws IOException {
     Memfd memory = Memfd.create("contract", HARDWARE.memoryBytes());
     RunningVm vm = boot("parent", memory);
+    awaitKernel(vm);
     Path devices = dir.resolve("devices.bin");
     vm.execute(List.of(new VmCommand.Pause(), new VmCommand.SaveDevices(devices)));
     assertThat(devices).isNotEmptyFile();
@@ -108,6 +126,10 @@ abstract class VmmContract {
   }
 
   private RunningVm restore(String id, Saved saved) {
+    return restore(id, saved, false);
+  }
+
+  private RunningVm restore(String id, Saved saved, boolean copyable) {
     List<Long> pids = new ArrayList<>();
     RunningVm vm =
         vmm()
@@ -118,7 +140,8 @@ abstract class VmmContract {
                     saved.memory(),
                     disk("d" + id),
                     saved.devices(),
-                    pids::add));
+                    pids::add,
+                    copyable));
     started.add(vm);
     assertThat(pids).containsExactly((long) vm.process().pid());
     return vm;
@@ -278,6 +301,150 @@ abstract class VmmContract {
     assertThatThrownBy(() -> restore("c1", new Saved(saved.memory(), dir.resolve("missing.bin"))))
         .isInstanceOf(ForkdException.class);
     assertThat(dir.resolve("run")).isEmptyDirectory();
+    saved.memory().close();
+  }
+
+  private RunningVm finish(VmCopier.PendingVm pending, String id) {
+    RunningVm copy = pending.finish(name(id));
+    started.add(copy);
+    return copy;
+  }
+
+  /** Gives a copy an overlay of its own, as it must have before it runs. */
+  private void ownOverlay(RunningVm copy, String id) {
+    DiskLayer overlay = layers.newOverlay(id, DISK_BYTES);
+    copy.execute(List.of(new VmCommand.AddOverlay(overlay), new VmCommand.SwitchOverlay(overlay)));
+  }
+
+  /**
+   * Any number of copies of a stopped VM: each a process and a VM of its own, paused, with the
+   * memory of its source; what one does the others do not see.
+   */
+  @Test
+  void copies() throws Exception {
+    Saved saved = saved();
+    RunningVm source = restore("cp", saved, true);
+    try (VmCopier copier = source.copier(true)) {
+      copier.freeze();
+      List<RunningVm> copies = new ArrayList<>();
+      for (String id : List.of("c1", "c2", "c3")) {
+        copies.add(finish(copier.copy(), id));
+        ownOverlay(copies.getLast(), "d" + id);
+      }
+      assertThat(copies.stream().map(vm -> vm.process().pid()))
+          .doesNotHaveDuplicates()
+          .doesNotContain(source.process().pid());
+      assertThat(copies).allMatch(RunningVm::paused);
+      copies.getFirst().execute(new VmCommand.Resume());
+      assertThat(copies.stream().map(RunningVm::paused)).containsExactly(false, true, true);
+      assertThat(copies.getFirst().agent().isConnected()).isTrue();
+      assertThat(copies.getFirst().disk().active().id()).isEqualTo("dc1");
+      copies.getLast().kill();
+      assertThat(ProcessHandle.of(copies.getLast().process().pid())).isEmpty();
+      assertThat(copies.getFirst().paused()).isFalse();
+    }
+    assertThat(source.exit().get(10, TimeUnit.SECONDS).reason()).isNotEmpty();
+    started.remove(source);
+    saved.memory().close();
+  }
+
+  /** A running VM is copied in a pause and goes on; the copy stays as of that moment. */
+  @Test
+  void copyOfRunningVm() throws Exception {
+    Saved saved = saved();
+    RunningVm origin = restore("cp", saved, true);
+    VmCopier first = origin.copier(true);
+    first.freeze();
+    RunningVm source = finish(first.copy(), "c1");
+    ownOverlay(source, "dc1");
+    source.execute(new VmCommand.Resume());
+    Thread.sleep(100);
+    try (VmCopier copier = source.copier(false)) {
+      source.execute(new VmCommand.Pause());
+      copier.freeze();
+      VmCopier.PendingVm pending = copier.copy();
+      copier.thaw();
+      PageRuns then = source.memory().diverged();
+      ownOverlay(source, "dnext");
+      source.execute(new VmCommand.Resume());
+      assertThat(source.paused()).isFalse();
+      Thread.sleep(100);
+      RunningVm copy = finish(pending, "c2");
+      assertThat(copy.paused()).isTrue();
+      assertThat(copy.disk().active().id()).isEqualTo("dc1");
+      assertThat(copy.memory().diverged()).isEqualTo(then);
+      Path devices = dir.resolve("copy.bin");
+      copy.execute(new VmCommand.SaveDevices(devices));
+      assertThat(devices).isNotEmptyFile();
+    }
+    assertThat(source.paused()).isFalse();
+    first.close();
+    started.remove(origin);
+    saved.memory().close();
+  }
+
+  /** A copy outlives the one who made it and is found again by its own name. */
+  @Test
+  void attachToCopy() throws Exception {
+    Saved saved = saved();
+    RunningVm source = restore("cp", saved, true);
+    VmCopier copier = source.copier(true);
+    copier.freeze();
+    RunningVm copy = finish(copier.copy(), "c1");
+    ownOverlay(copy, "dc1");
+    copier.close();
+    started.remove(source);
+    VmProcess process = copy.process();
+    DiskChain disk = copy.disk();
+    copy.close();
+    started.remove(copy);
+    AttachSpec spec =
+        new AttachSpec(
+            name("c1"),
+            HARDWARE,
+            disk,
+            process.pid(),
+            process.startTicks(),
+            saved.memory().inode());
+    RunningVm again = vmm().attach(spec);
+    started.add(again);
+    assertThat(again.disk()).isEqualTo(disk);
+    assertThat(again.paused()).isTrue();
+    again.execute(new VmCommand.Resume());
+    assertThat(again.paused()).isFalse();
+    // And it can be copied in its turn.
+    again.execute(new VmCommand.Pause());
+    try (VmCopier next = again.copier(false)) {
+      next.freeze();
+      RunningVm copyOfCopy = finish(next.copy(), "c2");
+      next.thaw();
+      ownOverlay(copyOfCopy, "dc2");
+      copyOfCopy.execute(new VmCommand.Resume());
+      assertThat(copyOfCopy.paused()).isFalse();
+      assertThat(again.paused()).isTrue();
+    }
+    assertThat(again.exit()).isNotDone();
+    saved.memory().close();
+  }
+
+  /**
+   * What goes wrong with a copy is said, leaves nothing, and harms neither source nor next copy.
+   */
+  @Test
+  void refusedCopies() throws Exception {
+    Saved saved = saved();
+    RunningVm source = restore("cp", saved, true);
+    try (VmCopier copier = source.copier(true)) {
+      assertThatThrownBy(copier::copy).isInstanceOf(ForkdException.class);
+      copier.freeze();
+      VmCopier.PendingVm given = copier.copy();
+      int pid = given.process().pid();
+      given.close();
+      assertThat(new ProcessIdentity(pid, given.process().startTicks()).isAlive()).isFalse();
+      RunningVm copy = finish(copier.copy(), "c1");
+      assertThat(copy.paused()).isTrue();
+    }
+    started.remove(source);
     saved.memory().close();
   }
 }

@@ -14,6 +14,7 @@ import dev.forkd.vmm.Isolation;
 import dev.forkd.vmm.RestoreSpec;
 import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.VmCommand;
+import dev.forkd.vmm.VmCopier;
 import dev.forkd.vmm.VmExit;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.VmProcess;
@@ -30,6 +31,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
@@ -44,7 +46,8 @@ public final class FakeVmm implements Vmm {
 
   @Override
   public VmmCapabilities capabilities() {
-    return new VmmCapabilities("fake", "1.0", Isolation.EMULATION, "fake-machine");
+    return new VmmCapabilities(
+        "fake", "1.0", Isolation.EMULATION, "fake-machine", Optional.empty());
   }
 
   @Override
@@ -65,7 +68,15 @@ public final class FakeVmm implements Vmm {
 
   private FakeVm start(VmName name, long memoryBytes, DiskChain disk, boolean paused) {
     try {
-      Process process = new ProcessBuilder("sleep", "3600").start();
+      return adopt(new ProcessBuilder("sleep", "3600").start(), name, memoryBytes, disk, paused);
+    } catch (IOException e) {
+      throw new ForkdException(ErrorCode.INTERNAL, "start fake VM " + name.id(), e);
+    }
+  }
+
+  private FakeVm adopt(
+      Process process, VmName name, long memoryBytes, DiskChain disk, boolean paused) {
+    try {
       int pid = Math.toIntExact(process.pid());
       ServerSocketChannel server =
           ServerSocketChannel.open(StandardProtocolFamily.UNIX)
@@ -90,7 +101,7 @@ public final class FakeVmm implements Vmm {
   }
 
   /** One process that sleeps. */
-  private static final class FakeVm implements RunningVm {
+  private final class FakeVm implements RunningVm {
     private final VmName name;
     private final ProcessHandle handle;
     private final VmProcess process;
@@ -198,6 +209,11 @@ public final class FakeVmm implements Vmm {
         }
 
         @Override
+        public long ownBytes() {
+          return 0;
+        }
+
+        @Override
         public void read(PageRuns pages, PageBuffer into) {
           require(pages.pages() == 0, "a fake guest has written no page");
         }
@@ -212,6 +228,11 @@ public final class FakeVmm implements Vmm {
     @Override
     public void mergeDisk(DiskLayer keep, Duration timeout) {
       disk = new DiskChain(disk.base().subList(0, disk.base().indexOf(keep) + 1), disk.active());
+    }
+
+    @Override
+    public VmCopier copier(boolean owned) {
+      return new FakeCopier(this, owned);
     }
 
     @Override
@@ -243,6 +264,79 @@ public final class FakeVmm implements Vmm {
         agent.close();
       } catch (IOException e) {
         throw new UncheckedIOException(e);
+      }
+    }
+  }
+
+  /** Another sleeping process is as good as a copy of the first. */
+  private final class FakeCopier implements VmCopier {
+    private final FakeVm source;
+    private final boolean owned;
+    private boolean frozen;
+
+    FakeCopier(FakeVm source, boolean owned) {
+      this.source = source;
+      this.owned = owned;
+    }
+
+    @Override
+    public void freeze() {
+      FakeVm.require(source.paused, "the VM runs");
+      frozen = true;
+    }
+
+    @Override
+    public PendingVm copy() {
+      FakeVm.require(frozen, "the source is not frozen");
+      try {
+        return new FakePending(new ProcessBuilder("sleep", "3600").start(), source);
+      } catch (IOException e) {
+        throw new ForkdException(ErrorCode.INTERNAL, "copy a fake VM", e);
+      }
+    }
+
+    @Override
+    public void thaw() {
+      frozen = false;
+    }
+
+    @Override
+    public void close() {
+      frozen = false;
+      if (owned) {
+        source.kill();
+      }
+    }
+  }
+
+  private final class FakePending implements VmCopier.PendingVm {
+    private final Process process;
+    private final FakeVm source;
+    private final DiskChain disk;
+    private boolean finished;
+
+    FakePending(Process process, FakeVm source) {
+      this.process = process;
+      this.source = source;
+      this.disk = source.disk;
+    }
+
+    @Override
+    public VmProcess process() {
+      return new VmProcess(
+          Math.toIntExact(process.pid()), ProcessIdentity.of(process.pid()).startTicks());
+    }
+
+    @Override
+    public RunningVm finish(VmName name) {
+      finished = true;
+      return adopt(process, name, source.memoryBytes, disk, true);
+    }
+
+    @Override
+    public void close() {
+      if (!finished) {
+        process.destroyForcibly().onExit().orTimeout(10, TimeUnit.SECONDS).join();
       }
     }
   }

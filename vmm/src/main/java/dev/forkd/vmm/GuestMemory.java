@@ -17,6 +17,12 @@ public interface GuestMemory {
    */
   PageRuns diverged();
 
+  /**
+   * Of the diverged pages, the bytes of those that no other process shares: a copy of a VM begins
+   * with the diverged pages of its source, which both have in common until one of them writes.
+   */
+  long ownBytes();
+
   /** Copies {@code pages} into {@code into}, packed one after the other from its start. */
   void read(PageRuns pages, PageBuffer into);
 }

@@ -11,6 +11,9 @@ import java.util.function.LongConsumer;
  * @param devices saved device state
  * @param started hears the process id as soon as there is one, before the guest's memory is
  *     touched: the moment to put it into its cgroup
+ * @param copyable the process will be copied ({@link RunningVm#copier}). Only for a VM in which
+ *     nothing of a user's ever runs: what keeps a monitor from starting processes would keep it
+ *     from being copied, so its copies get that protection, not it
  */
 public record RestoreSpec(
     VmName name,
@@ -18,4 +21,5 @@ public record RestoreSpec(
     Memfd ram,
     DiskChain disk,
     Path devices,
-    LongConsumer started) {}
+    LongConsumer started,
+    boolean copyable) {}

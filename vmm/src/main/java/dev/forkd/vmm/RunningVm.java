@@ -42,6 +42,15 @@ public interface RunningVm extends AutoCloseable {
    */
   void mergeDisk(DiskLayer keep, Duration timeout);
 
+  /**
+   * Prepares to copy this VM's process. Takes some milliseconds; nothing is stopped yet.
+   *
+   * @param owned the copier has the VM for good: closing the copier, or the end of this process,
+   *     ends the VM
+   * @throws dev.forkd.api.ForkdException UNIMPLEMENTED where processes cannot be copied
+   */
+  VmCopier copier(boolean owned);
+
   /** The end of the guest's console output, at most 64 KiB. */
   String console();
 

@@ -1,5 +1,7 @@
 package dev.forkd.vmm;
 
+import java.util.Optional;
+
 /**
  * What a driver found on this host.
  *
@@ -8,5 +10,12 @@ package dev.forkd.vmm;
  *     good for the version that wrote it
  * @param isolation the tier its guests get
  * @param machine hash of the virtual machine it builds: saved device state fits only the same one
+ * @param copyObstacle why a VM's process cannot be copied here; empty when nothing is known to be
+ *     in the way
  */
-public record VmmCapabilities(String name, String version, Isolation isolation, String machine) {}
+public record VmmCapabilities(
+    String name,
+    String version,
+    Isolation isolation,
+    String machine,
+    Optional<String> copyObstacle) {}

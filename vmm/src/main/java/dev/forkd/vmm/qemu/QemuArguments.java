@@ -49,7 +49,7 @@ final class QemuArguments {
 
   static List<String> boot(String binary, List<String> extra, Isolation isolation, BootSpec spec) {
     List<String> arguments =
-        common(binary, extra, isolation, spec.name(), spec.hardware(), spec.disk(), true);
+        common(binary, extra, isolation, spec.name(), spec.hardware(), spec.disk(), true, "deny");
     // The console is the process's standard output, which the driver reads into a bounded ring: it
     // must be readable after a guest that panicked has taken the process with it.
     arguments.addAll(List.of("-chardev", "file,id=console,path=/dev/stdout"));
@@ -64,7 +64,15 @@ final class QemuArguments {
   static List<String> restore(
       String binary, List<String> extra, Isolation isolation, RestoreSpec spec) {
     List<String> arguments =
-        common(binary, extra, isolation, spec.name(), spec.hardware(), spec.disk(), false);
+        common(
+            binary,
+            extra,
+            isolation,
+            spec.name(),
+            spec.hardware(),
+            spec.disk(),
+            false,
+            spec.copyable() ? "allow" : "deny");
     arguments.addAll(List.of("-chardev", "ringbuf,id=console,size=65536"));
     arguments.addAll(List.of("-S", "-incoming", "defer"));
     return arguments;
@@ -77,7 +85,8 @@ final class QemuArguments {
       VmName name,
       VmHardware hardware,
       DiskChain disk,
-      boolean shared) {
+      boolean shared,
+      String spawn) {
     List<String> arguments = new ArrayList<>();
     // A session of its own: an interrupt typed at the daemon's terminal must not reach the guests.
     arguments.add("setsid");
@@ -111,7 +120,8 @@ final class QemuArguments {
     arguments.addAll(List.of("-global", "migration.send-configuration=off"));
     arguments.addAll(
         List.of(
-            "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"));
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=" + spawn + ",resourcecontrol=deny"));
     arguments.addAll(List.of("-serial", "chardev:console"));
     addDisk(arguments, disk);
     arguments.addAll(
@@ -137,7 +147,8 @@ final class QemuArguments {
             new VmName("x", Path.of("x"), Path.of("x")),
             new VmHardware(VmHardware.MIN_MEMORY_MIB),
             new DiskChain(List.of(), layer),
-            false);
+            false,
+            "deny");
     try {
       byte[] digest =
           MessageDigest.getInstance("SHA-256")

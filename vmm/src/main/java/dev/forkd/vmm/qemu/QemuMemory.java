@@ -14,12 +14,20 @@ import java.util.List;
 final class QemuMemory implements GuestMemory, AutoCloseable {
   private final String who;
   private final long sizeBytes;
+  private final List<MemoryMapping> mappings;
   private final ProcessPages pages;
 
-  private QemuMemory(String who, long sizeBytes, ProcessPages pages) {
+  private QemuMemory(String who, int pid, long sizeBytes, List<MemoryMapping> mappings)
+      throws IOException {
     this.who = who;
     this.sizeBytes = sizeBytes;
-    this.pages = pages;
+    this.mappings = mappings;
+    this.pages = new ProcessPages(pid, mappings);
+  }
+
+  /** The same in a copy of the process, where it lies at the same addresses. */
+  QemuMemory of(String copy, int pid) throws IOException {
+    return new QemuMemory(copy, pid, sizeBytes, mappings);
   }
 
   /** Finds the mappings of the memory file with this inode. */
@@ -30,7 +38,7 @@ final class QemuMemory implements GuestMemory, AutoCloseable {
       if (mapped != sizeBytes) {
         throw new IOException(mapped + " bytes of guest memory are mapped, expected " + sizeBytes);
       }
-      return new QemuMemory(who, sizeBytes, new ProcessPages(pid, mappings));
+      return new QemuMemory(who, pid, sizeBytes, mappings);
     } catch (IOException e) {
       throw failed(who, "find guest memory of pid " + pid, e);
     }
@@ -45,6 +53,15 @@ final class QemuMemory implements GuestMemory, AutoCloseable {
   public PageRuns diverged() {
     try {
       return pages.diverged();
+    } catch (IOException e) {
+      throw failed(who, "scan guest memory", e);
+    }
+  }
+
+  @Override
+  public long ownBytes() {
+    try {
+      return pages.exclusive(pages.diverged()) * PageRuns.PAGE_BYTES;
     } catch (IOException e) {
       throw failed(who, "scan guest memory", e);
     }

@@ -2,6 +2,7 @@ package dev.forkd.vmm.qemu;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.linux.Children;
 import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.vmm.VmExit;
 import dev.forkd.vmm.VmName;
@@ -12,6 +13,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.OptionalInt;
 import java.util.concurrent.CompletableFuture;
 
 /** A QEMU process, started by us or adopted. */
@@ -88,6 +90,24 @@ record QemuProcess(
                     "process " + identity.pid() + " of " + name.id() + " is gone"));
     CompletableFuture<VmExit> exit =
         handle.onExit().thenApply(ended -> new VmExit("QEMU ended" + logTail(name, ": ")));
+    return new QemuProcess(identity, handle, new QemuConsole(), exit);
+  }
+
+  /** One that came to be as a copy of another: a child of ours that nobody has started. */
+  static QemuProcess copied(VmName name, VmProcess identity) {
+    ProcessHandle handle =
+        ProcessHandle.of(identity.pid())
+            .orElseThrow(() ->
+                new ForkdException(
+                    ErrorCode.UNAVAILABLE, "the copied process of " + name.id() + " has ended"));
+    CompletableFuture<VmExit> exit =
+        handle
+            .onExit()
+            .thenApply(ended -> {
+              OptionalInt status = Children.reap(identity.pid());
+              String how = status.isPresent() ? " with status " + status.getAsInt() : "";
+              return new VmExit("QEMU ended" + how + logTail(name, ": "));
+            });
     return new QemuProcess(identity, handle, new QemuConsole(), exit);
   }
 

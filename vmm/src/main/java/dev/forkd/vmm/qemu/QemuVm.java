@@ -2,12 +2,14 @@ package dev.forkd.vmm.qemu;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.linux.Children;
 import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.vmm.DiskChain;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.GuestMemory;
 import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.VmCommand;
+import dev.forkd.vmm.VmCopier;
 import dev.forkd.vmm.VmExit;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.VmProcess;
@@ -15,11 +17,15 @@ import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -40,7 +46,20 @@ final class QemuVm implements RunningVm {
   private final QemuConsole console;
   private final CompletableFuture<VmExit> exit;
   private final AtomicReference<CompletableFuture<String>> merge;
+  private final Copying copying;
+
+  /** A process that is traced does not vanish before its tracer lets go. */
+  private final Set<QemuCopier> copiers = ConcurrentHashMap.newKeySet();
+
   private volatile DiskChain disk;
+
+  /**
+   * What is known about copying this process.
+   *
+   * @param helper the program that does it; empty where it cannot be done
+   * @param descriptors as inherited from the process this one is a copy of
+   */
+  record Copying(Optional<Path> helper, Optional<QemuDescriptors> descriptors) {}
 
   QemuVm(
       VmName name,
@@ -49,7 +68,8 @@ final class QemuVm implements RunningVm {
       SocketChannel agent,
       QemuMemory memory,
       DiskChain disk,
-      AtomicReference<CompletableFuture<String>> merge) {
+      AtomicReference<CompletableFuture<String>> merge,
+      Copying copying) {
     this.name = name;
     this.process = started.identity();
     this.handle = started.handle();
@@ -60,6 +80,76 @@ final class QemuVm implements RunningVm {
     this.memory = memory;
     this.disk = disk;
     this.merge = merge;
+    this.copying = copying;
+  }
+
+  VmName name() {
+    return name;
+  }
+
+  @Override
+  public VmCopier copier(boolean owned) {
+    Path program =
+        copying
+            .helper()
+            .orElseThrow(() ->
+                new ForkdException(
+                    ErrorCode.UNIMPLEMENTED,
+                    "the process of " + name.id() + " cannot be copied on this host"));
+    try {
+      QemuDescriptors descriptors =
+          copying.descriptors().isPresent()
+              ? copying.descriptors().get()
+              : QemuDescriptors.find(name, process.pid());
+      QemuCopier copier =
+          new QemuCopier(
+              this,
+              descriptors,
+              CopyHelper.start(program, name.id(), process.pid(), owned),
+              owned,
+              isConfined());
+      copiers.add(copier);
+      return copier;
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE, "copy " + name.id() + ": " + e.getMessage(), e);
+    }
+  }
+
+  void forget(QemuCopier copier) {
+    copiers.remove(copier);
+  }
+
+  /** QEMU's own filter is one; the copier's, which every copy has, the second. */
+  private boolean isConfined() throws IOException {
+    for (String line : Files.readAllLines(Path.of("/proc/" + process.pid() + "/status"))) {
+      if (line.startsWith("Seccomp_filters:")) {
+        return Integer.parseInt(line.replaceAll("\\D", "")) > 1;
+      }
+    }
+    return false;
+  }
+
+  /** The VM in a copy of this one's process. */
+  QemuVm copied(
+      VmName copyName,
+      VmProcess copy,
+      SocketChannel control,
+      SocketChannel copyAgent,
+      DiskChain copyDisk,
+      QemuDescriptors descriptors)
+      throws IOException {
+    AtomicReference<CompletableFuture<String>> copyMerge =
+        new AtomicReference<>(new CompletableFuture<>());
+    return new QemuVm(
+        copyName,
+        QemuProcess.copied(copyName, copy),
+        new QmpClient(copyName.id(), control, event -> hear(event, copyMerge)),
+        copyAgent,
+        memory.of(copyName.id(), copy.pid()),
+        copyDisk,
+        copyMerge,
+        new Copying(copying.helper(), Optional.of(descriptors)));
   }
 
   /** Hears what QEMU tells unasked; only the end of a merge matters. */
@@ -211,6 +301,8 @@ final class QemuVm implements RunningVm {
   @Override
   public void kill() {
     handle.destroyForcibly();
+    copiers.forEach(QemuCopier::release);
+    copiers.clear();
     try {
       if (!new ProcessIdentity(process.pid(), process.startTicks()).awaitEnd(KILL_TIMEOUT)) {
         throw new ForkdException(
@@ -225,6 +317,9 @@ final class QemuVm implements RunningVm {
       Thread.currentThread().interrupt();
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while killing " + name.id(), e);
     } finally {
+      if (copying.descriptors().isPresent()) {
+        Children.reap(process.pid());
+      }
       close();
     }
     removeSockets(name);

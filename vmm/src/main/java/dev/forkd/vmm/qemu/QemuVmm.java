@@ -21,12 +21,14 @@ import java.net.UnixDomainSocketAddress;
 import java.nio.channels.FileChannel;
 import java.nio.channels.SocketChannel;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.LongConsumer;
@@ -44,20 +46,35 @@ public final class QemuVmm implements Vmm {
   private static final int MAX_SOCKET_PATH_BYTES = 107;
 
   private final QemuInstallation qemu;
+  private final Optional<Path> copyHelper;
   private final VmmCapabilities capabilities;
 
   /**
    * Looks at the QEMU and tries what it can do.
    *
    * @param probeMemory file that remembers the result of the KVM probe until the host boots again
+   * @param copyHelper the program {@code vmfork}; without it no process is copied
    * @throws ForkdException FAILED_PRECONDITION when there is no QEMU or it is too old
    */
-  public QemuVmm(QemuInstallation qemu, Path probeMemory) {
+  public QemuVmm(QemuInstallation qemu, Path probeMemory, Optional<Path> copyHelper) {
     this.qemu = qemu;
     String version = QemuProbe.version(qemu);
     Isolation isolation = QemuProbe.isolation(qemu, probeMemory);
+    this.copyHelper = isolation == Isolation.EMULATION ? copyHelper : Optional.empty();
     this.capabilities =
-        new VmmCapabilities("QEMU", version, isolation, QemuArguments.machineHash(isolation));
+        new VmmCapabilities(
+            "QEMU",
+            version,
+            isolation,
+            QemuArguments.machineHash(isolation),
+            copyObstacle(isolation, copyHelper));
+  }
+
+  private static Optional<String> copyObstacle(Isolation isolation, Optional<Path> copyHelper) {
+    if (isolation == Isolation.KVM) {
+      return Optional.of("a VM under KVM belongs to the one process that made it");
+    }
+    return copyHelper.isPresent() ? Optional.empty() : Optional.of("there is no vmfork program");
   }
 
   @Override
@@ -122,7 +139,7 @@ public final class QemuVmm implements Vmm {
       loading.run(qmp);
       QemuMemory memory =
           QemuMemory.open(name.id(), process.identity().pid(), ram.inode(), hardware.memoryBytes());
-      return new QemuVm(name, process, qmp, agent, memory, disk, merge);
+      return new QemuVm(name, process, qmp, agent, memory, disk, merge, copying());
     } catch (IOException | RuntimeException e) {
       process.handle().destroyForcibly();
       closeAll(opened, e);
@@ -136,7 +153,7 @@ public final class QemuVmm implements Vmm {
     }
   }
 
-  private static void closeAll(List<AutoCloseable> opened, Exception because) {
+  static void closeAll(List<AutoCloseable> opened, Exception because) {
     for (AutoCloseable one : opened) {
       try {
         one.close();
@@ -195,15 +212,11 @@ public final class QemuVmm implements Vmm {
               event -> QemuVm.hear(event, merge));
       opened.add(qmp);
       qmp.negotiate(START_TIMEOUT);
-      String shown = qmp.call(QmpClient.Command.of("query-name")).path("name").asString("");
-      if (!shown.equals(name.processName())) {
-        throw new ForkdException(
-            ErrorCode.NOT_FOUND,
-            "the process behind " + name.controlSocket() + " is '" + shown + "', not " + name.id());
-      }
+      requireOwn(name, spec.pid());
       QemuMemory memory =
           QemuMemory.open(name.id(), spec.pid(), spec.ramInode(), spec.hardware().memoryBytes());
-      return new QemuVm(name, process, qmp, agent, memory, actualDisk(qmp, spec.disk()), merge);
+      return new QemuVm(
+          name, process, qmp, agent, memory, actualDisk(qmp, spec.disk()), merge, copying());
     } catch (IOException | RuntimeException e) {
       closeAll(opened, e);
       if (e instanceof ForkdException known) {
@@ -211,6 +224,34 @@ public final class QemuVmm implements Vmm {
       }
       throw new ForkdException(
           ErrorCode.UNAVAILABLE, "attach to " + name.id() + ": " + e.getMessage(), e);
+    }
+  }
+
+  private QemuVm.Copying copying() {
+    return new QemuVm.Copying(copyHelper, Optional.empty());
+  }
+
+  /**
+   * Asking QEMU for its name would not do: a copy knows only that of the process it was copied
+   * from. Who holds the sockets that are bound to this VM's paths is this VM.
+   */
+  private static void requireOwn(VmName name, int pid) throws IOException {
+    try {
+      QemuDescriptors.find(name, pid);
+    } catch (NoSuchFileException e) {
+      throw e;
+    } catch (IOException e) {
+      throw new ForkdException(
+          ErrorCode.NOT_FOUND,
+          "the process behind "
+              + name.controlSocket()
+              + " is not "
+              + pid
+              + ", the one of "
+              + name.id()
+              + ": "
+              + e.getMessage(),
+          e);
     }
   }
 
@@ -256,7 +297,7 @@ public final class QemuVmm implements Vmm {
             : DiskLayer.Format.RAW);
   }
 
-  private static void checkSocketPath(VmName name) {
+  static void checkSocketPath(VmName name) {
     if (name.incomingSocket().toString().length() > MAX_SOCKET_PATH_BYTES) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,

@@ -1,0 +1,95 @@
+/* vmfork PID [owned]: copies a paused VM's process on command.
+ *
+ * Commands, one a line, each answered by one line: `ok ...` or `error WHY`.
+ *   freeze           stop every thread of PID where it can be copied
+ *   copy             fork(2) it: `ok PID`. The source may be thawed before the next step
+ *   finish FIELD...  give the copy what is its own, and let it run (its VM stays paused). See copy_finish. `ok PID`
+ *   abort            end a copy that is not finished
+ *   thaw             let the source go on as if nothing had been
+ * Times in microseconds follow. At the end of input an unfinished copy is ended, the source thawed, or, if it is owned, ended. */
+#define _GNU_SOURCE
+#include "vmfork.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { MAX_LINE = 16384, MAX_FIELDS = 64 };
+
+char problem[512];
+static struct source source;
+
+bool fail(const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(problem, sizeof problem, format, arguments);
+  va_end(arguments);
+  return false;
+}
+
+bool fail_errno(const char *what) { return fail("%s: %s", what, strerror(errno)); }
+
+static double now_micros(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+static void end_copy(struct copy *copy) {
+  if (!copy->pid) return;
+  kill(copy->pid, SIGKILL);
+  waitpid(copy->pid, NULL, __WALL);
+  copy->pid = 0;
+}
+
+int main(int argc, char **argv) {
+  static char line[MAX_LINE];
+  struct copy copy = {0};
+  if (argc < 2 || atoi(argv[1]) <= 0) {
+    fprintf(stderr, "usage: vmfork PID [owned]\n");
+    return 2;
+  }
+  source.pid = atoi(argv[1]);
+  source.owned = argc > 2 && !strcmp(argv[2], "owned");
+  while (fgets(line, sizeof line, stdin)) {
+    char *fields[MAX_FIELDS], *rest = NULL, *word = strtok_r(line, "\t\n", &rest);
+    int count = 0;
+    for (; word && count < MAX_FIELDS; word = strtok_r(NULL, "\t\n", &rest)) fields[count++] = word;
+    if (!count) continue;
+    double begin = now_micros();
+    pid_t pid = 0;
+    bool fine;
+    if (!strcmp(fields[0], "freeze")) {
+      fine = source.frozen || freeze(&source);
+    } else if (!strcmp(fields[0], "copy")) {
+      fine = copy.pid ? fail("a copy is unfinished") : copy_begin(&source, &copy);
+      pid = copy.pid;
+      if (!fine) end_copy(&copy);
+    } else if (!strcmp(fields[0], "finish")) {
+      fine = copy.pid ? copy_finish(&source, &copy, count - 1, fields + 1) : fail("there is no copy");
+      pid = copy.pid;
+      if (fine) copy.pid = 0;
+      else end_copy(&copy);
+    } else if (!strcmp(fields[0], "abort")) {
+      end_copy(&copy);
+      fine = true;
+    } else if (!strcmp(fields[0], "thaw")) {
+      fine = thaw(&source);
+    } else {
+      fine = fail("unknown command '%s'", fields[0]);
+    }
+    if (fine) printf("ok\t%d\t%.0f\n", pid, now_micros() - begin);
+    else printf("error\t%s\n", problem);
+    fflush(stdout);
+  }
+  end_copy(&copy);
+  if (source.owned) kill(source.pid, SIGKILL);
+  thaw(&source);
+  return 0;
+}

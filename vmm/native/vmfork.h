@@ -1,0 +1,62 @@
+/* Copies the process of a paused virtual machine: fork(2), done to somebody else's threads from outside. */
+#ifndef FORKD_VMFORK_H
+#define FORKD_VMFORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+enum { MAX_THREADS = 128, MAX_FDS = 1024, MAX_AREAS = 64, FP_BYTES = 16384 };
+
+typedef struct user_regs_struct registers;
+
+/* A thread of the source as it stood when it was stopped: inside a system call that can be begun again. */
+struct thread {
+  pid_t tid;
+  registers regs;
+  uint64_t signal_mask;
+  size_t fp_size;
+  char fp[FP_BYTES];
+};
+
+/* The process that is copied. Thread 0 is its first one. */
+struct source {
+  pid_t pid;
+  bool owned; /* ours to end: it must not outlive this program */
+  bool frozen;
+  int thread_count;
+  struct thread threads[MAX_THREADS];
+  unsigned long syscall_at; /* address of a syscall instruction */
+  long tid_offset;          /* where a thread's control block keeps its id, for the C library */
+  bool copied_before;       /* its memory was made copyable already */
+};
+
+/* A copy under way. */
+struct copy {
+  pid_t pid;
+  registers base; /* from which calls are injected */
+  unsigned long scratch;
+};
+
+/* Why the last thing failed; every function below that returns false has set it. */
+extern char problem[512];
+bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool fail_errno(const char *what);
+
+/* tracee.c: one process under ptrace(2) */
+bool freeze(struct source *s);
+bool thaw(struct source *s);
+bool wait_stop(pid_t tid, int *status);
+registers restarted(registers regs);
+bool inject(pid_t tid, const registers *base, unsigned long at, const char *what, long *result, long number, ...);
+bool inject_clone(pid_t tid, const registers *base, unsigned long at, unsigned long flags, unsigned long stack, unsigned long parent_tid,
+                  unsigned long child_tid, unsigned long tls, pid_t *child);
+bool poke(pid_t pid, unsigned long at, const void *data, size_t size);
+
+/* copy.c: what makes a copied process one of its own */
+bool copy_begin(struct source *s, struct copy *c);
+bool copy_finish(struct source *s, struct copy *c, int field_count, char **fields);
+
+#endif
