@@ -1,14 +1,18 @@
 package dev.forkd.local;
 
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Tag;
 import dev.forkd.api.Threads;
 import dev.forkd.branch.Brancher;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.EngineConfig;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.RecoveryReport;
+import dev.forkd.engine.Snapshot;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.HostProfile;
+import dev.forkd.fork.WarmUp;
+import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentEvents;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
@@ -34,7 +38,9 @@ import dev.forkd.vmm.qemu.QemuInstallation;
 import dev.forkd.vmm.qemu.QemuVmm;
 import java.nio.file.Path;
 import java.util.ArrayDeque;
+import java.util.Comparator;
 import java.util.Deque;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.ScheduledExecutorService;
@@ -44,6 +50,9 @@ import java.util.function.Consumer;
 public final class EngineStart {
   /** Guests that may be busy at once under emulation; see {@link Admission}. */
   private static final int CORES = Math.max(2, Runtime.getRuntime().availableProcessors());
+
+  /** Templates whose children shall find a zygote from the start: the newest ones. */
+  private static final int PREPARED_TEMPLATES = 2;
 
   private EngineStart() {}
 
@@ -84,9 +93,21 @@ public final class EngineStart {
     ExecutorService starters = Threads.virtualExecutor("fork", CORES);
     opened.push(starters::shutdownNow);
     boolean emulated = vmm.capabilities().isolation() == Isolation.EMULATION;
+    Handshake handshake = new Handshake();
+    Zygotes zygotes =
+        new Zygotes(
+            new Zygotes.Parts(
+                dir,
+                vmm,
+                memory,
+                layers,
+                ledger,
+                snapshots,
+                new WarmUp(handshake, EngineStart::connect)));
+    opened.push(zygotes);
     Sandbox.Shared shared =
         new Sandbox.Shared(
-            new Handshake(),
+            handshake,
             emulated ? Optional.of(admission) : Optional.empty(),
             emulated,
             clock,
@@ -103,9 +124,11 @@ public final class EngineStart {
             vmm,
             HostProfile.of(vmm.capabilities(), assets.tscKhz()),
             Cgroup.detect(),
+            zygotes,
             EngineStart::connect,
             shared);
     RecoveryReport recovery = new Recovery(parts).run();
+    zygotes.prepare(newestTemplates(snapshots));
     return new LocalEngine(
         snapshots,
         sandboxes,
@@ -115,9 +138,19 @@ public final class EngineStart {
             config.branchConcurrency()),
         new TemplateBaker(
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
+        zygotes,
         recovery,
         config.killOnExit(),
         () -> closeAll(opened));
+  }
+
+  private static List<Tag> newestTemplates(SnapshotCatalog snapshots) {
+    return snapshots.list().stream()
+        .filter(Snapshot::template)
+        .sorted(Comparator.comparingLong(Snapshot::createdAtUnix).reversed())
+        .limit(PREPARED_TEMPLATES)
+        .map(Snapshot::tag)
+        .toList();
   }
 
   private static GuestAgent connect(
@@ -147,7 +180,7 @@ public final class EngineStart {
     Path path = Path.of(named);
     return java.nio.file.Files.isDirectory(path)
         ? QemuInstallation.unpacked(path)
-        : new QemuInstallation(named, java.util.List.of(), java.util.Map.of());
+        : new QemuInstallation(named, List.of(), java.util.Map.of());
   }
 
   private static void closeAll(Deque<AutoCloseable> opened) {

@@ -23,6 +23,7 @@ import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.fork.Forker;
+import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
@@ -41,6 +42,7 @@ final class LocalEngine implements ForkdEngine {
   private final Forker forker;
   private final Brancher brancher;
   private final TemplateBaker baker;
+  private final Zygotes zygotes;
   private final RecoveryReport recovery;
   private final boolean killOnExit;
   private final Runnable closeRest;
@@ -51,6 +53,7 @@ final class LocalEngine implements ForkdEngine {
       Forker forker,
       Brancher brancher,
       TemplateBaker baker,
+      Zygotes zygotes,
       RecoveryReport recovery,
       boolean killOnExit,
       Runnable closeRest) {
@@ -59,6 +62,7 @@ final class LocalEngine implements ForkdEngine {
     this.forker = forker;
     this.brancher = brancher;
     this.baker = baker;
+    this.zygotes = zygotes;
     this.recovery = recovery;
     this.killOnExit = killOnExit;
     this.closeRest = closeRest;
@@ -76,12 +80,16 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
-    return baker.bake(spec, progress);
+    Snapshot template = baker.bake(spec, progress);
+    zygotes.prune();
+    zygotes.prepare(List.of(spec.tag()));
+    return template;
   }
 
   @Override
   public void deleteSnapshot(Tag tag, DeleteMode mode) {
     snapshots.delete(tag, mode);
+    zygotes.prune();
   }
 
   @Override

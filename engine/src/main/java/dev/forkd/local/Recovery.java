@@ -57,6 +57,7 @@ final class Recovery {
     sweepProcesses();
     sweepCgroups();
     sweepFolder(parts.dir().sandboxes(), live(), "sandbox folder ");
+    sweepFolder(parts.dir().zygotes(), Set.of(), "zygote folder ");
     sweepFolder(parts.dir().snapshots(), tags(), "snapshot folder ");
     sweepSockets();
     sweepImages();

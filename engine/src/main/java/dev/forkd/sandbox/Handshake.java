@@ -95,10 +95,10 @@ public final class Handshake {
    * @param patience until the next way is tried
    */
   @SuppressWarnings("ArrayRecordComponent")
-  record Greeting(byte[] token, Duration patience) {}
+  public record Greeting(byte[] token, Duration patience) {}
 
   /** How a child that nobody has talked to is greeted. */
-  static List<Greeting> fresh(byte[] snapshotToken) {
+  public static List<Greeting> fresh(byte[] snapshotToken) {
     return List.of(new Greeting(snapshotToken, TIMEOUT));
   }
 
@@ -114,7 +114,28 @@ public final class Handshake {
         new Greeting(ownToken, TIMEOUT));
   }
 
-  private static void greet(GuestAgent agent, List<Greeting> greetings) {
+  /**
+   * Gives a VM that is no sandbox an epoch which nobody will keep, so that it has done once what
+   * its copies will do.
+   *
+   * @return what its agent listens for now
+   */
+  public byte[] rehearse(String id, GuestAgent agent) {
+    byte[] token = randomBytes(32);
+    agent.epoch(
+        new EpochRequest(
+            RANDOM.nextLong(1, 1L << 53),
+            unixNanos(),
+            randomBytes(ENTROPY_BYTES),
+            hostname(id),
+            HEX.formatHex(randomBytes(16)),
+            token),
+        TIMEOUT);
+    return token;
+  }
+
+  /** Begins the conversation in the first of these ways that the agent answers. */
+  public void greet(GuestAgent agent, List<Greeting> greetings) {
     for (int i = 0; i < greetings.size(); i++) {
       agent.beginSync(greetings.get(i).token());
       try {

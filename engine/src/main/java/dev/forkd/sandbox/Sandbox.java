@@ -384,7 +384,7 @@ public final class Sandbox {
 
   private OptionalLong diverged() {
     try {
-      return OptionalLong.of(vm.memory().diverged().bytes());
+      return OptionalLong.of(vm.memory().ownBytes());
     } catch (ForkdException e) {
       return OptionalLong.empty();
     }

@@ -9,6 +9,7 @@ import dev.forkd.snapshot.SnapshotManifest.Platform;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.function.Consumer;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -18,6 +19,9 @@ import tools.jackson.databind.json.JsonMapper;
  *
  * @param platform of the snapshot, which may be deleted meanwhile
  * @param ramInode of the memory it maps; 0 before it was started
+ * @param mappedImage id of the image its memory is a private mapping of, if that is not the first
+ *     of {@code memory}: a copy of a branched process still maps what its source mapped, and has
+ *     the pages in which the branch differs as its own
  * @param memory the memory image it was forked from, then its parent, and so on
  * @param disk layers under its overlay, root first
  * @param activeLayer id of its overlay
@@ -34,6 +38,7 @@ public record SandboxRecord(
     int memoryMib,
     long diskBytes,
     long ramInode,
+    Optional<String> mappedImage,
     List<MemoryImage> memory,
     List<LayerRef> disk,
     String activeLayer,
@@ -78,118 +83,93 @@ public record SandboxRecord(
     return java.util.stream.Stream.of(
             memory.stream().map(MemoryImage::id),
             disk.stream().map(LayerRef::id),
-            java.util.stream.Stream.of(activeLayer))
+            java.util.stream.Stream.of(activeLayer),
+            mappedImage.stream())
         .flatMap(ids -> ids)
+        .distinct()
         .toList();
   }
 
-  public SandboxRecord withRamInode(long inode) {
-    return new SandboxRecord(
-        id,
-        snapshot,
-        platform,
-        createdAtUnix,
-        memoryMib,
-        diskBytes,
-        inode,
-        memory,
-        disk,
-        activeLayer,
-        snapshotToken,
-        ownToken,
-        frozen,
-        memoryLimitMib,
-        branchCount,
-        lastBranchMemoryPath,
-        failure,
-        certificate);
+  /** Where its memory comes from, as it turned out when it was started. */
+  public SandboxRecord withMemory(long inode, String mapped, String token, boolean userFrozen) {
+    return copy(c -> {
+      c.ramInode = inode;
+      c.mappedImage =
+          mapped.equals(memory.getFirst().id()) ? Optional.empty() : Optional.of(mapped);
+      c.snapshotToken = token;
+      c.frozen = userFrozen;
+    });
   }
 
   public SandboxRecord withCertificate(Certificate proof) {
-    return new SandboxRecord(
-        id,
-        snapshot,
-        platform,
-        createdAtUnix,
-        memoryMib,
-        diskBytes,
-        ramInode,
-        memory,
-        disk,
-        activeLayer,
-        snapshotToken,
-        ownToken,
-        frozen,
-        memoryLimitMib,
-        branchCount,
-        lastBranchMemoryPath,
-        failure,
-        proof);
+    return copy(c -> c.certificate = proof);
   }
 
   public SandboxRecord withFailure(String reason) {
-    return new SandboxRecord(
-        id,
-        snapshot,
-        platform,
-        createdAtUnix,
-        memoryMib,
-        diskBytes,
-        ramInode,
-        memory,
-        disk,
-        activeLayer,
-        snapshotToken,
-        ownToken,
-        frozen,
-        memoryLimitMib,
-        branchCount,
-        lastBranchMemoryPath,
-        Optional.of(reason),
-        certificate);
+    return copy(c -> c.failure = Optional.of(reason));
   }
 
   public SandboxRecord withDisk(List<LayerRef> base, String active) {
-    return new SandboxRecord(
-        id,
-        snapshot,
-        platform,
-        createdAtUnix,
-        memoryMib,
-        diskBytes,
-        ramInode,
-        memory,
-        base,
-        active,
-        snapshotToken,
-        ownToken,
-        frozen,
-        memoryLimitMib,
-        branchCount,
-        lastBranchMemoryPath,
-        failure,
-        certificate);
+    return copy(c -> {
+      c.disk = base;
+      c.activeLayer = active;
+    });
   }
 
   public SandboxRecord afterBranch(String memoryPath) {
-    return new SandboxRecord(
-        id,
-        snapshot,
-        platform,
-        createdAtUnix,
-        memoryMib,
-        diskBytes,
-        ramInode,
-        memory,
-        disk,
-        activeLayer,
-        snapshotToken,
-        ownToken,
-        frozen,
-        memoryLimitMib,
-        branchCount + 1,
-        Optional.of(memoryPath),
-        failure,
-        certificate);
+    return copy(c -> {
+      c.branchCount++;
+      c.lastBranchMemoryPath = Optional.of(memoryPath);
+    });
+  }
+
+  /** The images above the one that is mapped: in their pages it differs from that from birth. */
+  public List<MemoryImage> inherited() {
+    return mappedImage
+        .map(mapped -> memory.stream().takeWhile(image -> !image.id().equals(mapped)).toList())
+        .orElse(List.of());
+  }
+
+  private SandboxRecord copy(Consumer<Changes> change) {
+    Changes changes = new Changes();
+    change.accept(changes);
+    return changes.record();
+  }
+
+  /** What may change in the life of a sandbox. */
+  private final class Changes {
+    private long ramInode = SandboxRecord.this.ramInode;
+    private Optional<String> mappedImage = SandboxRecord.this.mappedImage;
+    private List<LayerRef> disk = SandboxRecord.this.disk;
+    private String activeLayer = SandboxRecord.this.activeLayer;
+    private String snapshotToken = SandboxRecord.this.snapshotToken;
+    private boolean frozen = SandboxRecord.this.frozen;
+    private int branchCount = SandboxRecord.this.branchCount;
+    private Optional<String> lastBranchMemoryPath = SandboxRecord.this.lastBranchMemoryPath;
+    private Optional<String> failure = SandboxRecord.this.failure;
+    private Certificate certificate = SandboxRecord.this.certificate;
+
+    private SandboxRecord record() {
+      return new SandboxRecord(
+          id,
+          snapshot,
+          platform,
+          createdAtUnix,
+          memoryMib,
+          diskBytes,
+          ramInode,
+          mappedImage,
+          memory,
+          disk,
+          activeLayer,
+          snapshotToken,
+          ownToken,
+          frozen,
+          memoryLimitMib,
+          branchCount,
+          lastBranchMemoryPath,
+          failure,
+          certificate);
+    }
   }
 }

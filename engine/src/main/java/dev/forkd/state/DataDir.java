@@ -36,7 +36,7 @@ public final class DataDir {
   private static final int RUNTIME_DIR_LIMIT = 107 - 1 - 40 - 6;
 
   private static final List<String> FOLDERS =
-      List.of("snapshots", "images", "ram", "sandboxes", "guest", "staging", "logs");
+      List.of("snapshots", "images", "ram", "sandboxes", "zygotes", "guest", "staging", "logs");
 
   private final Path root;
   private final Path runtimeDir;
@@ -146,9 +146,19 @@ public final class DataDir {
     return root.resolve("sandboxes");
   }
 
+  /** Folders of the VMs that children are copied from; they end with the daemon. */
+  public Path zygotes() {
+    return root.resolve("zygotes");
+  }
+
   /** Overlay and console of one sandbox. */
   public Path sandbox(String id) {
     return sandboxes().resolve(segment(id));
+  }
+
+  /** Folder of one zygote. */
+  public Path zygote(String id) {
+    return zygotes().resolve(segment(id));
   }
 
   /** Kernel and initramfs. */

@@ -51,6 +51,7 @@ class DataDirTest {
             dir.images(),
             dir.ram(),
             dir.sandboxes(),
+            dir.zygotes(),
             dir.guest(),
             dir.staging(),
             dir.logs(),

@@ -138,8 +138,13 @@ final class Lab {
 
   /** Processes that serve this data directory's sandboxes. */
   static List<ProcessHandle> vmms() {
+    return vmms("forkd-sb");
+  }
+
+  /** Those whose name begins so. */
+  static List<ProcessHandle> vmms(String prefix) {
     return ProcessHandle.allProcesses()
-        .filter(process -> commandLine(process).contains("forkd-sb"))
+        .filter(process -> commandLine(process).contains(prefix))
         .filter(process -> commandLine(process).contains(DATA_DIR.toString()))
         .toList();
   }
@@ -158,10 +163,19 @@ final class Lab {
     return contents("staging").stream().filter(name -> !name.startsWith("sqlite-")).toList();
   }
 
-  /** Names of what is in a folder of the data directory. */
+  /** Names of what is in a folder of the data directory, but for what zygotes have there. */
   static List<String> contents(String folder) throws IOException {
     try (Stream<Path> entries = Files.list(DATA_DIR.resolve(folder))) {
-      return entries.map(entry -> String.valueOf(entry.getFileName())).sorted().toList();
+      return entries
+          .map(entry -> String.valueOf(entry.getFileName()))
+          .filter(name -> !isZygotes(name))
+          .sorted()
+          .toList();
     }
+  }
+
+  /** Whether a file is a zygote's: these live as long as the engine. */
+  static boolean isZygotes(String name) {
+    return name.startsWith("zy") || name.startsWith("dzy");
   }
 }

@@ -40,12 +40,32 @@ class RestartSystemTest {
     assertThat(sockets()).isEmpty();
     // The template's own: a root, a layer, a memory image.
     assertThat(images()).hasSize(3);
+    Lab.release();
+    assertThat(zygotes()).isEmpty();
+  }
+
+  /** Whatever zygotes have left anywhere, processes included. */
+  private static List<String> zygotes() throws IOException {
+    List<String> found = new ArrayList<>();
+    for (String folder : List.of("zygotes", "images", "run")) {
+      try (Stream<Path> entries = Files.list(Lab.DATA_DIR.resolve(folder))) {
+        entries
+            .map(entry -> String.valueOf(entry.getFileName()))
+            .filter(Lab::isZygotes)
+            .forEach(found::add);
+      }
+    }
+    Lab.vmms("forkd-zy").forEach(process -> found.add(process.toString()));
+    return found;
   }
 
   private static List<String> sockets() throws IOException {
     Path runtime = Files.readSymbolicLink(Lab.DATA_DIR.resolve("run"));
     try (Stream<Path> entries = Files.list(runtime)) {
-      return entries.map(Path::toString).toList();
+      return entries
+          .filter(entry -> !Lab.isZygotes(String.valueOf(entry.getFileName())))
+          .map(Path::toString)
+          .toList();
     }
   }
 
