@@ -31,6 +31,11 @@ final class BranchCommand extends DaemonCommand {
   @Option(names = "--measure-diff", description = "full, and report what a diff would have cost")
   private boolean measureDiff;
 
+  @Option(
+      names = "--parent",
+      description = "make it a link of a chain: what the sandbox was forked from is its parent")
+  private boolean parent;
+
   @Option(names = "--json", description = "print the snapshot as JSON")
   private boolean json;
 
@@ -41,6 +46,9 @@ final class BranchCommand extends DaemonCommand {
         full
             ? BranchOptions.full()
             : measureDiff ? BranchOptions.measureDiff() : BranchOptions.diff();
+    if (parent) {
+      how = how.withParent();
+    }
     SnapshotInfo snapshot =
         forkd.sandbox(id).branch(chosen.isEmpty() ? how : how.tag(chosen)).info();
     if (json) {

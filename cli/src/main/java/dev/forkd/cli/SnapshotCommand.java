@@ -91,6 +91,7 @@ final class SnapshotCommand implements Runnable {
     lines.put("dir", snapshot.dir());
     lines.put("created", Instant.ofEpochSecond(snapshot.createdAtUnix()).toString());
     snapshot.branchedFrom().ifPresent(id -> lines.put("branched from", id));
+    snapshot.sourceTag().ifPresent(source -> lines.put("made from", source));
     snapshot.parentTag().ifPresent(parent -> lines.put("parent", parent));
     snapshot.branchMode().ifPresent(mode -> lines.put("mode", mode));
     snapshot.pauseMs().ifPresent(ms -> lines.put("pause", ms + " ms"));

@@ -53,7 +53,7 @@ final class TreeCommand extends DaemonCommand {
               .branchedFrom()
               .filter(alive::contains)
               .map(id -> "b:" + id)
-              .or(() -> snapshot.parentTag().map(tag -> "s:" + tag));
+              .or(() -> snapshot.sourceTag().map(tag -> "s:" + tag));
       nodes.add(new LineageTree.Node("s:" + snapshot.tag(), parent, label(snapshot)));
     }
     for (SandboxInfo sandbox : sandboxes) {

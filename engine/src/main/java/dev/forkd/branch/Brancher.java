@@ -40,7 +40,10 @@ import java.util.concurrent.Semaphore;
  * memory into buffers that were touched before. Whatever fails, the source goes on.
  */
 public final class Brancher {
-  /** Longer chains of memory deltas are written flat, so that a fork reads few files. */
+  /**
+   * Longer rows of memory deltas are written flat, so that a fork reads few files and a snapshot
+   * keeps few images of deleted ones alive; a chain link never is.
+   */
   private static final int MAX_DELTA_DEPTH = 8;
 
   /** QEMU opens every layer; beyond this they are merged after the branch. */
@@ -113,7 +116,7 @@ public final class Brancher {
     return new Tag("branch-" + source.id() + "-" + randomHex(4));
   }
 
-  private static void checkParentTag(Sandbox source, BranchSpec spec) {
+  private void checkParentTag(Sandbox source, BranchSpec spec) {
     spec.parentTag()
         .filter(parent -> !parent.value().equals(source.record().snapshot()))
         .ifPresent(parent -> {
@@ -127,6 +130,13 @@ public final class Brancher {
                   + source.record().snapshot()
                   + "')");
         });
+    if (spec.parentTag().isPresent() && spec.mode() != BranchSpec.Mode.DIFF) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT,
+          "parent_tag needs diff: only a diff can be stored as a link of a chain");
+    }
+    spec.parentTag()
+        .ifPresent(parent -> parts.snapshots().checkLink(parent, source.record().memory()));
   }
 
   private Snapshot run(Sandbox source, Tag tag, BranchSpec spec) {
@@ -141,7 +151,8 @@ public final class Brancher {
     boolean complete = false;
     try (PageBuffer buffer = new PageBuffer()) {
       boolean flat =
-          spec.mode() != BranchSpec.Mode.DIFF || source.record().memory().size() >= MAX_DELTA_DEPTH;
+          spec.mode() != BranchSpec.Mode.DIFF
+              || (spec.parentTag().isEmpty() && source.record().memory().size() >= MAX_DELTA_DEPTH);
       MemoryCopy copy = new MemoryCopy(parts.memory(), source, spec.mode(), flat, imageId, buffer);
       Saved saved = save(source, folder, overlay, copy);
       Snapshot snapshot = store(source, tag, folder, spec, copy, saved);

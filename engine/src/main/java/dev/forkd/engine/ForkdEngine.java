@@ -20,6 +20,21 @@ public interface ForkdEngine extends AutoCloseable {
   Snapshot snapshot(Tag tag);
 
   /**
+   * What a snapshot takes on disk, and its place in a chain.
+   *
+   * @throws dev.forkd.api.ForkdException DATA_LOSS when an ancestor is missing or not what it was
+   */
+  SnapshotDetail snapshotDetail(Tag tag);
+
+  /**
+   * Makes of {@code from} a snapshot with flat memory that needs no ancestor. All or nothing.
+   *
+   * @throws dev.forkd.api.ForkdException INVALID_ARGUMENT for equal tags, ALREADY_EXISTS when
+   *     {@code to} does, DATA_LOSS naming a file that is not as it was written
+   */
+  Snapshot compact(Tag from, Tag to);
+
+  /**
    * Makes a disk image, boots it once, warms it, freezes it and stores it under {@code spec.tag()}.
    *
    * @param progress hears one line per step; called on the calling thread

@@ -10,8 +10,12 @@ import java.util.OptionalLong;
  * An immutable saved microVM: memory image, device state, disk.
  *
  * @param dir the folder that holds its manifest and device state
- * @param parent the snapshot the branched sandbox was forked from; empty for a template
- * @param branchedFrom the sandbox it was branched from; empty for a template
+ * @param parent the chain edge: the snapshot it names as its parent, which cannot be deleted before
+ *     it; empty unless that was asked for
+ * @param source the snapshot it was made from: the one the branched sandbox was forked from, or the
+ *     one that was compacted; empty for a template
+ * @param branchedFrom the sandbox it was branched from; empty for what was not branched
+ * @param branchMode {@code full}, {@code diff}, {@code measure_diff}, or {@code compact}
  * @param pauseMillis pause window of the branch, from the stop to the resume, as measured
  * @param diffMillis time spent copying diverged pages, for {@code diff} and {@code measure_diff}
  * @param diffPhysicalBytes bytes of diverged guest memory that were stored
@@ -26,6 +30,7 @@ public record Snapshot(
     Status status,
     boolean template,
     Optional<Tag> parent,
+    Optional<Tag> source,
     Optional<SandboxId> branchedFrom,
     Optional<String> branchMode,
     OptionalLong pauseMillis,

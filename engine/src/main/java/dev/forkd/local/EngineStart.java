@@ -21,6 +21,7 @@ import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Handshake;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
+import dev.forkd.snapshot.Compactor;
 import dev.forkd.snapshot.ImageLedger;
 import dev.forkd.snapshot.SnapshotCatalog;
 import dev.forkd.state.DataDir;
@@ -131,6 +132,7 @@ public final class EngineStart {
     zygotes.prepare(newestTemplates(snapshots));
     return new LocalEngine(
         snapshots,
+        new Compactor(snapshots, memory, ledger),
         sandboxes,
         new Forker(parts, starters),
         new Brancher(

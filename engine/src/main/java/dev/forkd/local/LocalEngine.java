@@ -21,12 +21,14 @@ import dev.forkd.engine.GuestReport;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
+import dev.forkd.snapshot.Compactor;
 import dev.forkd.snapshot.SnapshotCatalog;
 import dev.forkd.template.TemplateBaker;
 import java.time.Duration;
@@ -38,6 +40,7 @@ final class LocalEngine implements ForkdEngine {
   private static final Duration PING_TIMEOUT = Duration.ofSeconds(10);
 
   private final SnapshotCatalog snapshots;
+  private final Compactor compactor;
   private final Sandboxes sandboxes;
   private final Forker forker;
   private final Brancher brancher;
@@ -49,6 +52,7 @@ final class LocalEngine implements ForkdEngine {
 
   LocalEngine(
       SnapshotCatalog snapshots,
+      Compactor compactor,
       Sandboxes sandboxes,
       Forker forker,
       Brancher brancher,
@@ -58,6 +62,7 @@ final class LocalEngine implements ForkdEngine {
       boolean killOnExit,
       Runnable closeRest) {
     this.snapshots = snapshots;
+    this.compactor = compactor;
     this.sandboxes = sandboxes;
     this.forker = forker;
     this.brancher = brancher;
@@ -76,6 +81,16 @@ final class LocalEngine implements ForkdEngine {
   @Override
   public Snapshot snapshot(Tag tag) {
     return snapshots.get(tag);
+  }
+
+  @Override
+  public SnapshotDetail snapshotDetail(Tag tag) {
+    return snapshots.detail(tag);
+  }
+
+  @Override
+  public Snapshot compact(Tag from, Tag to) {
+    return compactor.compact(from, to);
   }
 
   @Override

@@ -12,15 +12,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.stream.Stream;
 
 /**
  * Memory images as files: written under a name of {@code staging}, hashed and made durable, and
  * given their final name when complete. What was hashed once is trusted as long as the file's
- * inode, size and times stay the same.
+ * inode, size and times stay the same; see {@link Verdicts}.
  *
  * <p>Thread-safe, but for one id at a time.
  */
@@ -32,12 +30,13 @@ final class ImageFiles implements AutoCloseable {
   private final Path staging;
   private final ContentHash hasher = new ContentHash();
 
-  /** Files whose content was seen to match their hash, by id, as they were then. */
-  private final Map<String, Map<String, Object>> intact = new ConcurrentHashMap<>();
+  private final Verdicts verdicts;
 
-  ImageFiles(Path folder, Path staging) {
+  ImageFiles(Path folder, Path staging) throws IOException {
     this.folder = folder;
     this.staging = staging;
+    this.verdicts = new Verdicts(folder.resolveSibling(folder.getFileName() + ".intact"));
+    verdicts.keep(list());
   }
 
   /** Ids of all complete images. */
@@ -130,7 +129,7 @@ final class ImageFiles implements AutoCloseable {
     String hash = pending.await();
     Path finished = folder.resolve(String.valueOf(unfinished.getFileName()));
     DurableFiles.publish(unfinished, finished);
-    intact.put(id, stamp(finished));
+    verdicts.remember(id, hash, Verdicts.Stamp.of(finished));
     return hash;
   }
 
@@ -151,8 +150,8 @@ final class ImageFiles implements AutoCloseable {
    */
   Check check(MemoryImage image, Optional<MemoryImage> parent) throws IOException {
     Path file = file(image);
-    Map<String, Object> stamp = stamp(file);
-    if (stamp.equals(intact.get(image.id()))) {
+    Verdicts.Stamp stamp = Verdicts.Stamp.of(file);
+    if (verdicts.known(image.id(), image.contentHash(), stamp)) {
       return () -> {};
     }
     ContentHash.Pending pending = hasher.begin(file, parent.map(MemoryImage::contentHash));
@@ -167,12 +166,8 @@ final class ImageFiles implements AutoCloseable {
                 + ": it, or the record of it, was changed since it was written. Delete the"
                 + " snapshots that stand on it (forkd rmi) and make them again");
       }
-      intact.put(image.id(), stamp);
+      verdicts.remember(image.id(), found, stamp);
     };
-  }
-
-  private static Map<String, Object> stamp(Path file) throws IOException {
-    return Map.copyOf(Files.readAttributes(file, "unix:ino,size,lastModifiedTime,ctime"));
   }
 
   /** Copies the data of a flat image to the same places in {@code out}. */
@@ -193,7 +188,7 @@ final class ImageFiles implements AutoCloseable {
 
   /** Removes an image, finished or not. */
   void delete(String id) throws IOException {
-    intact.remove(id);
+    verdicts.forget(id);
     for (Path place : List.of(folder, staging)) {
       Files.deleteIfExists(place.resolve(id + FLAT));
       Files.deleteIfExists(place.resolve(id + DELTA));

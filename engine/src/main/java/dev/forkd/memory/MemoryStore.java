@@ -7,7 +7,6 @@ import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
 import dev.forkd.linux.SparseFiles;
 import java.io.IOException;
-import java.nio.channels.FileChannel;
 import java.nio.file.Path;
 import java.util.Comparator;
 import java.util.HashMap;
@@ -28,6 +27,7 @@ public final class MemoryStore implements AutoCloseable {
   private static final int MAX_UNUSED_HOT = 6;
 
   private final ImageFiles files;
+  private final Assembly assembly;
   private final Map<String, Hot> hot = new HashMap<>();
   private final ReentrantLock lock = new ReentrantLock();
   private long clock;
@@ -69,7 +69,12 @@ public final class MemoryStore implements AutoCloseable {
    * @param staging holds unfinished ones; on the same file system
    */
   public MemoryStore(Path folder, Path staging) {
-    this.files = new ImageFiles(folder, staging);
+    try {
+      this.files = new ImageFiles(folder, staging);
+    } catch (IOException e) {
+      throw failed("open the memory images in " + folder, e);
+    }
+    this.assembly = new Assembly(files, this::leaseIfHot);
   }
 
   /** Ids of all images on disk. */
@@ -142,19 +147,25 @@ public final class MemoryStore implements AutoCloseable {
    * @throws ForkdException DATA_LOSS when one of them is damaged
    */
   public MemoryImage flatten(String id, List<MemoryImage> chain) {
-    for (int i = 0; i < chain.size(); i++) {
-      MemoryImage image = chain.get(i);
-      try {
-        files.check(image, chain.stream().skip(i + 1L).findFirst()).await();
-      } catch (IOException e) {
-        throw damaged(image, e);
-      }
-    }
+    assembly.verify(chain);
     try {
       files.stageFlat(id, chain);
       return files.publishFlat(id, chain.getFirst().sizeBytes());
     } catch (IOException e) {
       throw failed("store memory image " + id, e);
+    }
+  }
+
+  /**
+   * Space the file of an image takes; what it stands on not counted.
+   *
+   * @throws ForkdException DATA_LOSS when it is missing
+   */
+  public long storedBytes(MemoryImage image) {
+    try {
+      return SparseFiles.dataPages(files.file(image)).bytes();
+    } catch (IOException e) {
+      throw assembly.damaged(image, e);
     }
   }
 
@@ -193,7 +204,7 @@ public final class MemoryStore implements AutoCloseable {
     entry.assembling.lock();
     try {
       if (entry.memory.isEmpty()) {
-        entry.memory = Optional.of(assemble(image, chain));
+        entry.memory = Optional.of(assembly.assemble(chain));
       }
       return new Lease(image.id(), entry.memory.get());
     } catch (RuntimeException e) {
@@ -204,39 +215,32 @@ public final class MemoryStore implements AutoCloseable {
     }
   }
 
-  private Memfd assemble(MemoryImage image, List<MemoryImage> chain) {
-    HostMemory.require("memory image " + image.id(), image.sizeBytes());
+  /** A lease of a hot copy, if it is there; one that is just being assembled is not waited for. */
+  private Optional<Lease> leaseIfHot(MemoryImage image) {
+    Hot entry;
+    lock.lock();
     try {
-      Memfd memory = Memfd.create("forkd-" + image.id(), image.sizeBytes());
-      try (FileChannel out = memory.channel()) {
-        List<MemoryImage> below = chain.subList(1, chain.size());
-        ImageFiles.Check check = files.check(image, below.stream().findFirst());
-        if (image.parent().isEmpty()) {
-          files.copyFlat(image, out);
-        } else {
-          try (Lease parent = lease(below);
-              FileChannel in = parent.memory().channel()) {
-            SparseFiles.copyPages(in, out, parent.memory().dataPages());
-          }
-          files.applyDelta(image, out);
-        }
-        check.await();
-      } catch (IOException | RuntimeException e) {
-        memory.close();
-        throw e;
+      Optional<Hot> there = Optional.ofNullable(hot.get(image.id()));
+      if (there.isEmpty()) {
+        return Optional.empty();
       }
-      memory.seal();
-      return memory;
-    } catch (IOException e) {
-      throw damaged(image, e);
+      entry = there.get();
+      entry.leases++;
+      entry.lastUse = ++clock;
+    } finally {
+      lock.unlock();
     }
-  }
-
-  private ForkdException damaged(MemoryImage image, IOException cause) {
-    return new ForkdException(
-        ErrorCode.DATA_LOSS,
-        "memory image " + files.file(image) + " cannot be used: " + cause.getMessage(),
-        cause);
+    if (entry.assembling.tryLock()) {
+      try {
+        if (entry.memory.isPresent()) {
+          return Optional.of(new Lease(image.id(), entry.memory.get()));
+        }
+      } finally {
+        entry.assembling.unlock();
+      }
+    }
+    release(image.id());
+    return Optional.empty();
   }
 
   private void release(String id) {

@@ -2,11 +2,11 @@ package dev.forkd.snapshot;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
-import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.memory.MemoryImage;
 import dev.forkd.memory.MemoryStore;
 import dev.forkd.snapshot.SnapshotManifest.LayerRef;
@@ -22,9 +22,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalLong;
-import java.util.TreeMap;
-import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * All snapshots of a data directory, by tag. A snapshot is reserved before anything is written for
@@ -38,18 +35,10 @@ public final class SnapshotCatalog {
   private final ImageLedger ledger;
   private final MemoryStore memory;
   private final DiskLayers layers;
-  private final Map<String, Entry> entries = new TreeMap<>();
-  private final ReentrantLock lock = new ReentrantLock();
+  private final Entries entries = new Entries();
+  private final SnapshotViews views;
+  private final SnapshotRemoval removal;
   private volatile boolean imagesUnknown;
-
-  /** What is known about one tag. */
-  private sealed interface Entry {
-    record Writing(long sinceUnix) implements Entry {}
-
-    record Ready(SnapshotManifest manifest) implements Entry {}
-
-    record Damaged(String why, long createdAtUnix, boolean template) implements Entry {}
-  }
 
   public SnapshotCatalog(
       DataDir dir, StateStore store, ImageLedger ledger, MemoryStore memory, DiskLayers layers) {
@@ -58,6 +47,8 @@ public final class SnapshotCatalog {
     this.ledger = ledger;
     this.memory = memory;
     this.layers = layers;
+    this.views = new SnapshotViews(dir, memory, layers);
+    this.removal = new SnapshotRemoval(dir, store, entries, this::letGo);
   }
 
   /**
@@ -77,7 +68,6 @@ public final class SnapshotCatalog {
                 + row.tag());
         continue;
       }
-      lock.lock();
       try {
         SnapshotManifest manifest = SnapshotFiles.read(folder);
         entries.put(row.tag(), new Entry.Ready(manifest));
@@ -85,13 +75,12 @@ public final class SnapshotCatalog {
       } catch (ForkdException e) {
         entries.put(
             row.tag(),
-            new Entry.Damaged(e.message(), row.createdUnixMillis() / 1000, row.template()));
+            new Entry.Damaged(
+                e.message(), row.createdUnixMillis() / 1000, row.template(), row.parentTag()));
         SnapshotFiles.fromJson(row.manifestJson())
             .ifPresentOrElse(
                 manifest -> ledger.hold(holder(row.tag()), images(manifest)),
                 () -> imagesUnknown = true);
-      } finally {
-        lock.unlock();
       }
     }
     return settled;
@@ -103,34 +92,26 @@ public final class SnapshotCatalog {
   }
 
   public List<Snapshot> list() {
-    lock.lock();
-    try {
-      return entries.entrySet().stream().map(e -> view(e.getKey(), e.getValue())).toList();
-    } finally {
-      lock.unlock();
-    }
+    return entries.seen().entrySet().stream()
+        .map(entry -> views.view(entry.getKey(), entry.getValue()))
+        .toList();
   }
 
   public int size() {
-    lock.lock();
-    try {
-      return entries.size();
-    } finally {
-      lock.unlock();
-    }
+    return entries.seen().size();
   }
 
   public Snapshot get(Tag tag) {
-    return view(tag.value(), entry(tag));
+    return views.view(tag.value(), entries.get(tag));
+  }
+
+  /** See {@link dev.forkd.engine.ForkdEngine#snapshotDetail}. */
+  public SnapshotDetail detail(Tag tag) {
+    return views.detail(usable(tag), entries.seen());
   }
 
   public boolean contains(Tag tag) {
-    lock.lock();
-    try {
-      return entries.containsKey(tag.value());
-    } finally {
-      lock.unlock();
-    }
+    return entries.find(tag).isPresent();
   }
 
   /**
@@ -140,40 +121,57 @@ public final class SnapshotCatalog {
    *     one of its files is damaged
    */
   public SnapshotManifest require(Tag tag) {
-    return switch (entry(tag)) {
-      case Entry.Ready(SnapshotManifest manifest) -> checkFiles(manifest);
+    return checkFiles(usable(tag));
+  }
+
+  private SnapshotManifest usable(Tag tag) {
+    return switch (entries.get(tag)) {
+      case Entry.Ready(SnapshotManifest manifest) -> manifest;
       case Entry.Writing _ ->
           throw new ForkdException(
               ErrorCode.UNAVAILABLE, "snapshot '" + tag + "' is still being written; try again");
       case Entry.Damaged damaged -> throw new ForkdException(ErrorCode.DATA_LOSS, damaged.why());
+      case Entry.Deleting _ -> throw Entries.unknown(tag);
     };
   }
 
   /** The manifest, if the tag names a complete snapshot. */
   public Optional<SnapshotManifest> find(Tag tag) {
-    lock.lock();
-    try {
-      return entries.get(tag.value()) instanceof Entry.Ready(SnapshotManifest manifest)
-          ? Optional.of(manifest)
-          : Optional.empty();
-    } finally {
-      lock.unlock();
+    return entries
+        .find(tag)
+        .filter(Entry.Ready.class::isInstance)
+        .map(entry -> ((Entry.Ready) entry).manifest());
+  }
+
+  /**
+   * Checks that a branch may be a chain link on {@code parent}.
+   *
+   * @param memoryChain what its source was forked from: an image, then its parent, and so on
+   * @throws ForkdException FAILED_PRECONDITION when the parent is gone, is another snapshot by now,
+   *     or carries as many links as a chain may have
+   */
+  public void checkLink(Tag parent, List<MemoryImage> memoryChain) {
+    new Chains(entries.seen()).checkLink(parent.value(), memoryChain);
+  }
+
+  /**
+   * @throws ForkdException ALREADY_EXISTS when the tag is taken or being written
+   */
+  public void requireFree(Tag tag) {
+    if (contains(tag)) {
+      throw taken(tag);
     }
   }
 
-  private Entry entry(Tag tag) {
-    lock.lock();
-    try {
-      Entry entry = entries.get(tag.value());
-      if (entry == null) {
-        throw new ForkdException(
-            ErrorCode.NOT_FOUND,
-            "snapshot '" + tag + "' does not exist; forkd images lists those that do");
-      }
-      return entry;
-    } finally {
-      lock.unlock();
-    }
+  private static ForkdException taken(Tag tag) {
+    return new ForkdException(
+        ErrorCode.ALREADY_EXISTS,
+        "snapshot '"
+            + tag
+            + "' already exists; choose another tag or delete it first"
+            + " (DELETE /v1/snapshots/"
+            + tag
+            + ")");
   }
 
   private SnapshotManifest checkFiles(SnapshotManifest manifest) {
@@ -206,33 +204,23 @@ public final class SnapshotCatalog {
   /**
    * Takes a tag for a snapshot that is about to be written, and makes its folder.
    *
-   * @throws ForkdException ALREADY_EXISTS when the tag is taken or being written
+   * @throws ForkdException ALREADY_EXISTS when the tag is taken or being written,
+   *     FAILED_PRECONDITION when the parent it names is gone
    */
   public Path reserve(Tag tag, boolean template, Optional<Lineage> lineage, long createdAtUnix) {
     Path folder = dir.snapshot(tag.value());
-    lock.lock();
-    try {
-      if (entries.containsKey(tag.value())) {
-        throw new ForkdException(
-            ErrorCode.ALREADY_EXISTS,
-            "snapshot '"
-                + tag
-                + "' already exists; choose another tag or delete it first"
-                + " (DELETE /v1/snapshots/"
-                + tag
-                + ")");
-      }
-      entries.put(tag.value(), new Entry.Writing(createdAtUnix));
-    } finally {
-      lock.unlock();
-    }
+    Optional<String> parentTag = lineage.flatMap(Lineage::parentTag);
+    entries.locked(all -> {
+      checkFree(all, tag, parentTag);
+      return Optional.ofNullable(all.put(tag.value(), new Entry.Writing(createdAtUnix, parentTag)));
+    });
     try {
       store.insertSnapshot(
           new SnapshotRow(
               tag.value(),
               SnapshotState.WRITING,
               template,
-              lineage.flatMap(Lineage::parentTag),
+              parentTag,
               lineage.map(Lineage::branchedFrom),
               lineage.map(Lineage::mode),
               createdAtUnix * 1000,
@@ -249,6 +237,23 @@ public final class SnapshotCatalog {
     }
   }
 
+  private static void checkFree(Map<String, Entry> all, Tag tag, Optional<String> parentTag) {
+    if (all.get(tag.value()) instanceof Entry.Deleting) {
+      throw new ForkdException(
+          ErrorCode.ABORTED, "snapshot '" + tag + "' is just being deleted; try again");
+    }
+    if (all.containsKey(tag.value())) {
+      throw taken(tag);
+    }
+    parentTag
+        .filter(parent -> !(all.get(parent) instanceof Entry.Ready))
+        .ifPresent(parent -> {
+          throw new ForkdException(
+              ErrorCode.FAILED_PRECONDITION,
+              "parent_tag: snapshot '" + parent + "' was just deleted; branch without parent_tag");
+        });
+  }
+
   /** Makes a reserved snapshot READY; all its files must be durable. */
   public Snapshot complete(Tag tag, SnapshotManifest manifest) {
     ledger.hold(holder(tag.value()), images(manifest));
@@ -262,81 +267,25 @@ public final class SnapshotCatalog {
     store.updateSnapshot(
         row.withManifest(SnapshotFiles.toJson(manifest)).withState(SnapshotState.READY));
     Entry ready = new Entry.Ready(manifest);
-    lock.lock();
-    try {
-      entries.put(tag.value(), ready);
-    } finally {
-      lock.unlock();
-    }
-    return view(tag.value(), ready);
+    entries.put(tag.value(), ready);
+    return views.view(tag.value(), ready);
   }
 
   /** Gives a reserved tag back, with everything written for it. */
   public void abandon(Tag tag) {
     SnapshotFiles.delete(dir.snapshot(tag.value()));
     store.deleteSnapshot(tag.value());
-    removeImages(ledger.release(holder(tag.value())));
-    lock.lock();
-    try {
-      entries.remove(tag.value());
-    } finally {
-      lock.unlock();
-    }
+    letGo(tag.value());
+    entries.remove(tag.value());
   }
 
-  /** Removes a snapshot; see {@link dev.forkd.engine.ForkdEngine#deleteSnapshot}. */
+  /** See {@link dev.forkd.engine.ForkdEngine#deleteSnapshot}. */
   public void delete(Tag tag, DeleteMode mode) {
-    if (entry(tag) instanceof Entry.Writing) {
-      throw new ForkdException(
-          ErrorCode.FAILED_PRECONDITION,
-          "snapshot '" + tag + "' is still being written; delete it when it is ready");
-    }
-    List<String> children = childrenOf(tag);
-    if (!children.isEmpty()) {
-      switch (mode) {
-        case REFUSE ->
-            throw new ForkdException(
-                ErrorCode.FAILED_PRECONDITION,
-                "snapshot '"
-                    + tag
-                    + "' is the parent of "
-                    + String.join(", ", children)
-                    + "; delete those first, delete them too with ?cascade=true, or leave them with"
-                    + " ?force=true");
-        case CASCADE -> children.forEach(child -> delete(new Tag(child), mode));
-        case FORCE -> {}
-      }
-    }
-    store
-        .findSnapshot(tag.value())
-        .ifPresent(row -> store.updateSnapshot(row.withState(SnapshotState.DELETING)));
-    lock.lock();
-    try {
-      entries.remove(tag.value());
-    } finally {
-      lock.unlock();
-    }
-    SnapshotFiles.delete(dir.snapshot(tag.value()));
-    removeImages(ledger.release(holder(tag.value())));
-    store.deleteSnapshot(tag.value());
+    removal.delete(tag, mode);
   }
 
-  private List<String> childrenOf(Tag tag) {
-    lock.lock();
-    try {
-      return entries.entrySet().stream()
-          .filter(entry ->
-              entry.getValue() instanceof Entry.Ready(SnapshotManifest manifest)
-                  && manifest
-                      .lineage()
-                      .flatMap(Lineage::parentTag)
-                      .filter(tag.value()::equals)
-                      .isPresent())
-          .map(Map.Entry::getKey)
-          .toList();
-    } finally {
-      lock.unlock();
-    }
+  private void letGo(String tag) {
+    removeImages(ledger.release(holder(tag)));
   }
 
   /** Removes images nobody needs. */
@@ -351,77 +300,11 @@ public final class SnapshotCatalog {
     return "snapshot " + tag;
   }
 
-  private static List<String> images(SnapshotManifest manifest) {
+  /** All images a snapshot needs, those it shares as well. */
+  static List<String> images(SnapshotManifest manifest) {
     List<String> images = new ArrayList<>();
     manifest.memory().forEach(image -> images.add(image.id()));
     manifest.disk().forEach(layer -> images.add(layer.id()));
     return images;
-  }
-
-  private Snapshot view(String tag, Entry entry) {
-    Path folder = dir.snapshot(tag);
-    return switch (entry) {
-      case Entry.Writing(long since) ->
-          bare(tag, folder, since, Snapshot.Status.WRITING, false, Optional.empty());
-      case Entry.Damaged(String why, long createdAt, boolean template) ->
-          bare(tag, folder, createdAt, Snapshot.Status.FAILED, template, Optional.of(why));
-      case Entry.Ready(SnapshotManifest m) ->
-          new Snapshot(
-              new Tag(tag),
-              folder,
-              m.createdAtUnix(),
-              Snapshot.Status.READY,
-              m.template(),
-              m.lineage().map(Lineage::parent).map(Tag::new),
-              m.lineage().map(line -> new SandboxId(line.branchedFrom())),
-              m.lineage().map(Lineage::mode),
-              number(m.lineage().map(Lineage::pauseMillis)),
-              m.lineage().map(Lineage::diffMillis).orElse(OptionalLong.empty()),
-              m.lineage().map(Lineage::diffPhysicalBytes).orElse(OptionalLong.empty()),
-              m.lineage().map(Lineage::diffLogicalBytes).orElse(OptionalLong.empty()),
-              number(m.lineage().map(Lineage::freezeMillis)),
-              m.memoryMib(),
-              m.memory().stream().limit(1).mapToLong(MemoryImage::storedBytes).sum(),
-              storedDiskBytes(m),
-              Optional.empty());
-    };
-  }
-
-  private long storedDiskBytes(SnapshotManifest manifest) {
-    Path top = Layers.layer(manifest.disk().getLast(), layers).path();
-    return Files.exists(top)
-        ? layers.storedBytes(Layers.layer(manifest.disk().getLast(), layers))
-        : 0;
-  }
-
-  private static OptionalLong number(Optional<Long> value) {
-    return value.map(OptionalLong::of).orElse(OptionalLong.empty());
-  }
-
-  private static Snapshot bare(
-      String tag,
-      Path folder,
-      long createdAt,
-      Snapshot.Status status,
-      boolean template,
-      Optional<String> warning) {
-    return new Snapshot(
-        new Tag(tag),
-        folder,
-        createdAt,
-        status,
-        template,
-        Optional.empty(),
-        Optional.empty(),
-        Optional.empty(),
-        OptionalLong.empty(),
-        OptionalLong.empty(),
-        OptionalLong.empty(),
-        OptionalLong.empty(),
-        OptionalLong.empty(),
-        0,
-        0,
-        0,
-        warning);
   }
 }

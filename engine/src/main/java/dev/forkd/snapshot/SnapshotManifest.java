@@ -59,12 +59,12 @@ public record SnapshotManifest(
   public record LayerRef(String id, String format) {}
 
   /**
-   * Where a branch comes from, and what it cost.
+   * Where a branch comes from, and what it cost; or what was compacted.
    *
-   * @param parent tag of the snapshot the source was forked from
-   * @param branchedFrom id of the source
+   * @param parent tag of the snapshot the source was forked from, or that was compacted
+   * @param branchedFrom id of the source, or {@code compact:<tag>}
    * @param parentTag chain edge the caller asked for
-   * @param mode {@code full}, {@code diff} or {@code measure_diff}
+   * @param mode {@code full}, {@code diff}, {@code measure_diff} or {@code compact}
    */
   public record Lineage(
       String parent,
@@ -75,7 +75,14 @@ public record SnapshotManifest(
       long freezeMillis,
       OptionalLong diffMillis,
       OptionalLong diffPhysicalBytes,
-      OptionalLong diffLogicalBytes) {}
+      OptionalLong diffLogicalBytes) {
+    static final String COMPACT = "compact";
+
+    /** Whether it was not branched but made of another snapshot. */
+    boolean compacted() {
+      return mode.equals(COMPACT);
+    }
+  }
 
   public SnapshotManifest {
     memory = List.copyOf(memory);

@@ -5,9 +5,9 @@ import java.util.Optional;
 /**
  * A stored snapshot.
  *
- * @param parentTag the snapshot its source sandbox was forked from
- * @param branchedFrom id of the sandbox it was branched from
- * @param branchMode {@code full}, {@code diff} or {@code live}
+ * @param parentTag the chain edge: the snapshot it names as its parent
+ * @param branchedFrom id of the sandbox it was branched from, or {@code compact:<tag>}
+ * @param branchMode how it was branched, or {@code compact}
  * @param manifestJson what the engine keeps about it; opaque here
  */
 public record SnapshotRow(

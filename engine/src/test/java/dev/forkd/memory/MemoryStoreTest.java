@@ -14,6 +14,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import org.junit.jupiter.api.AfterEach;
@@ -182,24 +183,66 @@ class MemoryStoreTest {
   @Test
   void verdictsAreRemembered() throws Exception {
     MemoryImage flat = flat(new byte[(int) SIZE]);
+    Path file = dir.resolve("ram/mflat.flat");
     MemoryImage lie =
         new MemoryImage(flat.id(), SIZE, java.util.Optional.empty(), 0, "0".repeat(64));
-    try (ImageFiles files = new ImageFiles(dir.resolve("ram"), dir.resolve("staging"))) {
+    // Whoever forges a verdict is believed: nobody looks at the file.
+    new Verdicts(dir.resolve("ram.intact"))
+        .remember(lie.id(), lie.contentHash(), Verdicts.Stamp.of(file));
+    try (ImageFiles files = open(dir)) {
+      files.check(lie, java.util.Optional.empty()).await();
+      Files.setLastModifiedTime(file, java.nio.file.attribute.FileTime.fromMillis(1));
+      assertThatThrownBy(() -> files.check(lie, java.util.Optional.empty()).await())
+          .isInstanceOf(IOException.class);
+      // The verdict is about the file and its hash: another hash is looked at.
       files.check(flat, java.util.Optional.empty()).await();
-      files.check(lie, java.util.Optional.empty()).await(); // nobody looked
-      Files.setLastModifiedTime(
-          dir.resolve("ram/mflat.flat"), java.nio.file.attribute.FileTime.fromMillis(1));
       assertThatThrownBy(() -> files.check(lie, java.util.Optional.empty()).await())
           .isInstanceOf(IOException.class);
     }
   }
 
-  private static void flip(Path file, long at) throws IOException {
+  private static ImageFiles open(Path dir) throws IOException {
+    return new ImageFiles(dir.resolve("ram"), dir.resolve("staging"));
+  }
+
+  /** A deep chain is assembled in one copy, from the files or from the nearest hot ancestor. */
+  @Test
+  void deepChains() throws Exception {
+    long seed = System.nanoTime();
+    Random random = new Random(seed);
+    byte[] model = new byte[(int) SIZE];
+    random.nextBytes(model);
+    List<MemoryImage> chain = new ArrayList<>(List.of(flat(model)));
+    byte[] middle = {};
+    for (int i = 0; i < 40; i++) {
+      chain.addFirst(delta("m" + i, chain.getFirst(), model, random));
+      middle = i == 20 ? model.clone() : middle;
+    }
+    List<MemoryImage> lower = chain.subList(19, chain.size());
+    assertThat(lower.getFirst().id()).isEqualTo("m20");
+    try (MemoryStore fresh = new MemoryStore(dir.resolve("ram"), dir.resolve("staging"))) {
+      try (MemoryStore.Lease cold = fresh.lease(lower)) {
+        assertThat(read(cold)).as("seed %d", seed).isEqualTo(middle);
+        // Of the files below the hot one none is needed any more.
+        Files.delete(dir.resolve("ram/mflat.flat"));
+        try (MemoryStore.Lease warm = fresh.lease(chain)) {
+          assertThat(read(warm)).as("seed %d", seed).isEqualTo(model);
+        }
+      }
+    }
+  }
+
+  /** Until the change can be seen in the file's times, whose clock may tick but every 10 ms. */
+  private static void flip(Path file, long at) throws Exception {
+    Verdicts.Stamp before = Verdicts.Stamp.of(file);
     try (RandomAccessFile bytes = new RandomAccessFile(file.toFile(), "rw")) {
       bytes.seek(at);
-      int old = bytes.read();
-      bytes.seek(at);
-      bytes.write(old ^ 0x10);
+      int flipped = bytes.read() ^ 0x10;
+      do {
+        bytes.seek(at);
+        bytes.write(flipped);
+        Thread.sleep(Verdicts.Stamp.of(file).equals(before) ? 2 : 0);
+      } while (Verdicts.Stamp.of(file).equals(before));
     }
   }
 

@@ -111,10 +111,9 @@ public final class SparseFiles {
     }
   }
 
-  /** Copies a file, keeping its holes, and makes it durable. */
+  /** {@link #cloneOrCopy}, and durable. */
   public static void copy(Path from, Path to) throws IOException {
-    Files.createFile(to);
-    copyData(from, to);
+    cloneOrCopy(from, to);
     DurableFiles.sync(to);
   }
 

@@ -2,8 +2,10 @@ package dev.forkd.sdk;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.rest.ChildResult;
+import dev.forkd.api.rest.CompactSnapshot;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.api.rest.SnapshotInfoDetail;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.time.Duration;
 import java.util.List;
@@ -13,6 +15,9 @@ import java.util.Optional;
 public final class Snapshot {
   /** What each child may add to the time that a fork takes at most. */
   private static final Duration TIMEOUT_PER_CHILD = Duration.ofSeconds(2);
+
+  /** All of a guest's memory is read and written. */
+  private static final Duration COMPACT_TIMEOUT = Duration.ofMinutes(10);
 
   private final Transport transport;
   private final SnapshotInfo info;
@@ -29,6 +34,23 @@ public final class Snapshot {
   /** What was known when this object was made. */
   public SnapshotInfo info() {
     return info;
+  }
+
+  /** What it takes on disk, and its place in a chain, now. */
+  public SnapshotInfoDetail detail() {
+    return transport.get(path() + "/info", SnapshotInfoDetail.class);
+  }
+
+  /** Makes of it a snapshot with another tag that stands alone, its memory in one flat image. */
+  public Snapshot compact(String to) {
+    return new Snapshot(
+        transport,
+        transport.post(
+            path() + "/compact", new CompactSnapshot(to), SnapshotInfo.class, COMPACT_TIMEOUT));
+  }
+
+  private String path() {
+    return "/v1/snapshots/" + Transport.encode(tag());
   }
 
   /** Forks one child. */
@@ -100,11 +122,7 @@ public final class Snapshot {
   }
 
   private void delete(String query) {
-    transport.call(
-        "DELETE",
-        "/v1/snapshots/" + Transport.encode(tag()) + query,
-        BodyPublishers.noBody(),
-        Optional.empty());
+    transport.call("DELETE", path() + query, BodyPublishers.noBody(), Optional.empty());
   }
 
   @Override

@@ -21,6 +21,7 @@ import dev.forkd.engine.GuestReport;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.engine.TemplateSpec;
 import java.io.ByteArrayOutputStream;
 import java.nio.file.Path;
@@ -152,6 +153,7 @@ public final class FakeEngine implements ForkdEngine {
         Optional.empty(),
         Optional.empty(),
         Optional.empty(),
+        Optional.empty(),
         OptionalLong.empty(),
         OptionalLong.empty(),
         OptionalLong.empty(),
@@ -180,6 +182,77 @@ public final class FakeEngine implements ForkdEngine {
   }
 
   @Override
+  public SnapshotDetail snapshotDetail(Tag tag) {
+    Snapshot snapshot = snapshot(tag);
+    List<Tag> ancestors = new ArrayList<>();
+    for (Optional<Tag> next = snapshot.parent(); next.isPresent(); ) {
+      Snapshot ancestor = snapshots.get(next.get());
+      if (ancestor == null) {
+        throw new ForkdException(
+            ErrorCode.DATA_LOSS, "ancestor " + next.get() + " of " + tag + " does not exist");
+      }
+      ancestors.addFirst(ancestor.tag());
+      next = ancestor.parent();
+    }
+    return new SnapshotDetail(
+        tag,
+        snapshot.dir(),
+        snapshot.createdAtUnix(),
+        (long) MEMORY_MIB << 20,
+        snapshot.memoryBytes(),
+        60L << 20,
+        13_000,
+        snapshot.diskBytes(),
+        200L << 20,
+        "a".repeat(64),
+        snapshot.parent(),
+        snapshot.parent().map(_ -> "b".repeat(64)),
+        ancestors,
+        dependents(tag));
+  }
+
+  private List<Tag> dependents(Tag tag) {
+    return snapshots.values().stream()
+        .filter(other -> other.parent().equals(Optional.of(tag)))
+        .map(Snapshot::tag)
+        .toList();
+  }
+
+  @Override
+  public Snapshot compact(Tag from, Tag to) {
+    if (from.equals(to)) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "snapshot " + from + " cannot be compacted to its own tag");
+    }
+    if (snapshots.containsKey(to)) {
+      throw new ForkdException(ErrorCode.ALREADY_EXISTS, "snapshot " + to + " exists");
+    }
+    Snapshot source = snapshot(from);
+    Snapshot made =
+        new Snapshot(
+            to,
+            Path.of("/data/snapshots", to.value()),
+            EPOCH_SECONDS,
+            Snapshot.Status.READY,
+            false,
+            Optional.empty(),
+            Optional.of(from),
+            Optional.empty(),
+            Optional.of("compact"),
+            OptionalLong.empty(),
+            OptionalLong.empty(),
+            OptionalLong.empty(),
+            OptionalLong.empty(),
+            OptionalLong.empty(),
+            MEMORY_MIB,
+            100L << 20,
+            source.diskBytes(),
+            Optional.empty());
+    add(made);
+    return made;
+  }
+
+  @Override
   public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
     mayFail();
     progress.accept("making the disk");
@@ -201,11 +274,7 @@ public final class FakeEngine implements ForkdEngine {
   @Override
   public void deleteSnapshot(Tag tag, DeleteMode mode) {
     snapshot(tag);
-    List<Tag> dependents =
-        snapshots.values().stream()
-            .filter(other -> other.parent().equals(Optional.of(tag)))
-            .map(Snapshot::tag)
-            .toList();
+    List<Tag> dependents = dependents(tag);
     if (!dependents.isEmpty() && mode == DeleteMode.REFUSE) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
@@ -366,6 +435,7 @@ public final class FakeEngine implements ForkdEngine {
               Snapshot.Status.READY,
               false,
               spec.parentTag(),
+              Optional.of(guest.view.get().snapshot()),
               Optional.of(id),
               Optional.of(spec.mode().name().toLowerCase(java.util.Locale.ROOT)),
               OptionalLong.of(9),

@@ -7,13 +7,15 @@ import java.util.OptionalLong;
  * A snapshot or template.
  *
  * @param dir absolute folder on the daemon's host
- * @param branchedFrom the sandbox it was branched from
+ * @param branchedFrom the sandbox it was branched from, or {@code compact:<tag>}
  * @param pauseMs how long the source stood still
  * @param diffMs time spent on diverged pages
  * @param diffPhysicalBytes diverged guest memory that was stored
  * @param diffLogicalBytes size of guest memory
  * @param status {@code writing}, {@code ready} or {@code failed}
- * @param branchMode {@code full}, {@code diff} or {@code measure_diff}
+ * @param parentTag the chain edge: the snapshot it names as its parent
+ * @param sourceTag the snapshot it was made from: what its source was forked from, or was compacted
+ * @param branchMode {@code full}, {@code diff}, {@code measure_diff} or {@code compact}
  * @param freezeMs time to freeze the guest's processes, before the pause
  * @param memoryBytes what its memory image takes on disk
  * @param diskBytes what its disk layers take
@@ -32,6 +34,7 @@ public record SnapshotInfo(
     boolean bootable,
     boolean template,
     Optional<String> parentTag,
+    Optional<String> sourceTag,
     Optional<String> branchMode,
     OptionalLong freezeMs,
     int memoryMib,

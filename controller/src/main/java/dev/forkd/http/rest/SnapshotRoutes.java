@@ -3,6 +3,7 @@ package dev.forkd.http.rest;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Tag;
+import dev.forkd.api.rest.CompactSnapshot;
 import dev.forkd.api.rest.CreateSnapshot;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.ForkdEngine;
@@ -16,7 +17,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 
-/** Snapshots: list, look at, make from a kernel and a root file system, delete. */
+/** Snapshots: list, look at, make from a kernel and a root file system, compact, delete. */
 final class SnapshotRoutes {
   private static final long BOOT_WAIT_SECONDS_MAX = 60;
 
@@ -34,7 +35,9 @@ final class SnapshotRoutes {
         new Route("GET", "/v1/snapshots", this::list),
         new Route("POST", "/v1/snapshots", this::create),
         new Route("GET", "/v1/snapshots/{tag}", this::get),
-        new Route("DELETE", "/v1/snapshots/{tag}", this::delete));
+        new Route("DELETE", "/v1/snapshots/{tag}", this::delete),
+        new Route("GET", "/v1/snapshots/{tag}/info", this::info),
+        new Route("POST", "/v1/snapshots/{tag}/compact", this::compact));
   }
 
   private void list(Exchange exchange) {
@@ -43,6 +46,16 @@ final class SnapshotRoutes {
 
   private void get(Exchange exchange) {
     exchange.json(200, Views.snapshot(engine.snapshot(exchange.tag())));
+  }
+
+  private void info(Exchange exchange) {
+    exchange.json(200, Views.detail(engine.snapshotDetail(exchange.tag())));
+  }
+
+  private void compact(Exchange exchange) {
+    Tag from = exchange.tag();
+    Tag to = new Tag(exchange.body(CompactSnapshot.class).to());
+    exchange.json(200, Views.snapshot(engine.compact(from, to)));
   }
 
   private void delete(Exchange exchange) {

@@ -1,19 +1,23 @@
 package dev.forkd.http.rest;
 
+import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.api.rest.CertificateInfo;
 import dev.forkd.api.rest.FileEntry;
 import dev.forkd.api.rest.PingResponse;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.api.rest.SnapshotInfoDetail;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.SnapshotDetail;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
+import java.util.OptionalLong;
 
 /** The engine's records as they look on the wire. */
 final class Views {
@@ -27,7 +31,7 @@ final class Views {
         snapshot.tag().value(),
         snapshot.dir().toString(),
         snapshot.createdAtUnix(),
-        snapshot.branchedFrom().map(id -> id.value()),
+        branchedFrom(snapshot),
         snapshot.pauseMillis(),
         snapshot.diffMillis(),
         snapshot.diffPhysicalBytes(),
@@ -37,11 +41,38 @@ final class Views {
         snapshot.bootable(),
         snapshot.template(),
         snapshot.parent().map(Tag::value),
+        snapshot.source().map(Tag::value),
         snapshot.branchMode(),
         snapshot.freezeMillis(),
         snapshot.memoryMib(),
         snapshot.memoryBytes(),
         snapshot.diskBytes());
+  }
+
+  /** Clients know a compacted snapshot by this word in place of a sandbox. */
+  private static Optional<String> branchedFrom(Snapshot snapshot) {
+    return snapshot.branchMode().equals(Optional.of("compact"))
+        ? snapshot.source().map(tag -> "compact:" + tag)
+        : snapshot.branchedFrom().map(SandboxId::value);
+  }
+
+  static SnapshotInfoDetail detail(SnapshotDetail detail) {
+    return new SnapshotInfoDetail(
+        detail.tag().value(),
+        detail.dir().toString(),
+        OptionalLong.of(detail.createdAtUnix()),
+        detail.memoryLogicalBytes(),
+        detail.memoryPhysicalBytes(),
+        detail.memorySharedBytes(),
+        detail.vmstateBytes(),
+        detail.diskOwnBytes(),
+        detail.diskSharedBytes(),
+        Optional.of(detail.contentHash()),
+        detail.parent().map(Tag::value),
+        detail.parentContentHash(),
+        detail.chainDepth(),
+        detail.dependents().stream().map(Tag::value).toList(),
+        detail.ancestors().stream().map(Tag::value).toList());
   }
 
   static SandboxInfo sandbox(SandboxView sandbox) {
