@@ -6,46 +6,24 @@ import dev.forkd.api.Tag;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.BranchSpec;
 import dev.forkd.engine.Snapshot;
-import dev.forkd.linux.PageBuffer;
-import dev.forkd.memory.HostMemory;
-import dev.forkd.memory.MemoryImage;
+import dev.forkd.fork.Zygotes;
 import dev.forkd.memory.MemoryStore;
 import dev.forkd.sandbox.Sandbox;
-import dev.forkd.sandbox.SandboxRecord;
 import dev.forkd.sandbox.Sandboxes;
 import dev.forkd.snapshot.ImageLedger;
-import dev.forkd.snapshot.Layers;
 import dev.forkd.snapshot.SnapshotCatalog;
-import dev.forkd.snapshot.SnapshotFiles;
-import dev.forkd.snapshot.SnapshotManifest;
-import dev.forkd.snapshot.SnapshotManifest.Lineage;
-import dev.forkd.vmm.DiskLayer;
-import java.io.IOException;
-import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.HexFormat;
-import java.util.List;
-import java.util.Locale;
-import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Semaphore;
 
 /**
- * Saves a running sandbox, memory and disk as of one moment, while it lives on. Inside the pause
- * there is only what must be: device state, the disk's switch to a new overlay, and the copy of
- * memory into buffers that were touched before. Whatever fails, the source goes on.
+ * Saves running sandboxes, memory and disk as of one moment, while they live on: so many at once,
+ * one per tag.
  */
 public final class Brancher {
-  /**
-   * Longer rows of memory deltas are written flat, so that a fork reads few files and a snapshot
-   * keeps few images of deleted ones alive; a chain link never is.
-   */
-  private static final int MAX_DELTA_DEPTH = 8;
-
   /** QEMU opens every layer; beyond this they are merged after the branch. */
   private static final int MAX_DISK_DEPTH = 24;
 
@@ -58,7 +36,8 @@ public final class Brancher {
       Sandboxes sandboxes,
       MemoryStore memory,
       DiskLayers layers,
-      ImageLedger ledger) {}
+      ImageLedger ledger,
+      Zygotes zygotes) {}
 
   private final Parts parts;
   private final int cap;
@@ -130,10 +109,12 @@ public final class Brancher {
                   + source.record().snapshot()
                   + "')");
         });
-    if (spec.parentTag().isPresent() && spec.mode() != BranchSpec.Mode.DIFF) {
+    if (spec.parentTag().isPresent()
+        && spec.mode() != BranchSpec.Mode.DIFF
+        && spec.mode() != BranchSpec.Mode.LIVE) {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT,
-          "parent_tag needs diff: only a diff can be stored as a link of a chain");
+          "parent_tag needs diff or live: only differences can be stored as a link of a chain");
     }
     spec.parentTag()
         .ifPresent(parent -> parts.snapshots().checkLink(parent, source.record().memory()));
@@ -141,113 +122,11 @@ public final class Brancher {
 
   private Snapshot run(Sandbox source, Tag tag, BranchSpec spec) {
     source.checkAlive();
-    Lineage asked = lineage(source, spec, BranchTimes.none());
-    Path folder =
-        parts
-            .snapshots()
-            .reserve(tag, false, Optional.of(asked), System.currentTimeMillis() / 1000);
-    String imageId = "m" + randomHex(8);
-    DiskLayer overlay = parts.layers().layer("d" + randomHex(8), DiskLayer.Format.QCOW2);
-    boolean complete = false;
-    try (PageBuffer buffer = new PageBuffer()) {
-      boolean flat =
-          spec.mode() != BranchSpec.Mode.DIFF
-              || (spec.parentTag().isEmpty() && source.record().memory().size() >= MAX_DELTA_DEPTH);
-      MemoryCopy copy = new MemoryCopy(parts.memory(), source, spec.mode(), flat, imageId, buffer);
-      Saved saved = save(source, folder, overlay, copy);
-      Snapshot snapshot = store(source, tag, folder, spec, copy, saved);
-      complete = true;
-      source.branched(folder);
+    try (Branch branch = new Branch(parts, source, tag, spec)) {
+      branch.take();
+      Snapshot snapshot = branch.store();
       mergeIfDeep(source);
       return snapshot;
-    } finally {
-      if (!complete) {
-        undo(source, tag, imageId, overlay);
-      }
-    }
-  }
-
-  /** What the pause left to be made durable. */
-  private record Saved(List<DiskLayer> disk, boolean frozen, BranchTimes times) {}
-
-  private Saved save(Sandbox source, Path folder, DiskLayer overlay, MemoryCopy copy) {
-    try (Sandbox.BranchGrip grip = source.gripForBranch()) {
-      copy.prepare();
-      parts.ledger().hold(Sandboxes.holder(source.id().value()), List.of(overlay.id()));
-      parts.layers().newOverlay(overlay.id(), source.record().diskBytes());
-      List<DiskLayer> disk = new ArrayList<>(source.vm().disk().base());
-      disk.add(source.vm().disk().active());
-      PauseWindow window =
-          new PauseWindow(source, folder.resolve(SnapshotFiles.DEVICES), overlay, grip);
-      BranchTimes times = window.run(copy);
-      source.diskChanged();
-      return new Saved(disk, window.frozen(), times);
-    }
-  }
-
-  private Snapshot store(
-      Sandbox source, Tag tag, Path folder, BranchSpec spec, MemoryCopy copy, Saved saved) {
-    SandboxRecord record = source.record();
-    MemoryImage image = copy.store();
-    List<MemoryImage> memory = new ArrayList<>();
-    memory.add(image);
-    if (image.parent().isPresent()) {
-      memory.addAll(record.memory());
-    }
-    parts.layers().sync(saved.disk().getLast());
-    Path devices = folder.resolve(SnapshotFiles.DEVICES);
-    try {
-      dev.forkd.linux.DurableFiles.sync(devices);
-    } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "make " + devices + " durable: " + e.getMessage(), e);
-    }
-    SnapshotManifest manifest =
-        new SnapshotManifest(
-            SnapshotManifest.VERSION,
-            tag.value(),
-            System.currentTimeMillis() / 1000,
-            false,
-            Optional.empty(),
-            record.platform(),
-            record.memoryMib(),
-            record.diskBytes(),
-            memory,
-            saved.disk().stream().map(Layers::ref).toList(),
-            SnapshotFiles.sha256(devices),
-            record.ownToken(),
-            saved.frozen(),
-            Optional.of(lineage(source, spec, saved.times())));
-    return parts.snapshots().complete(tag, manifest);
-  }
-
-  private static Lineage lineage(Sandbox source, BranchSpec spec, BranchTimes times) {
-    return new Lineage(
-        source.record().snapshot(),
-        source.id().value(),
-        spec.parentTag().map(Tag::value),
-        spec.mode().name().toLowerCase(Locale.ROOT),
-        times.pauseMillis(),
-        times.freezeMillis(),
-        times.diffMillis(),
-        times.diffPhysicalBytes(),
-        times.diffPhysicalBytes().isPresent()
-            ? OptionalLong.of((long) source.record().memoryMib() << 20)
-            : OptionalLong.empty());
-  }
-
-  private void undo(
-      Sandbox source,
-      Tag tag,
-      String imageId,
-      @org.jspecify.annotations.Nullable DiskLayer overlay) {
-    parts.snapshots().abandon(tag);
-    parts.memory().delete(imageId);
-    if (overlay != null && !source.vm().disk().active().equals(overlay)) {
-      List<String> kept = new ArrayList<>(source.record().images());
-      parts
-          .snapshots()
-          .removeImages(parts.ledger().retain(Sandboxes.holder(source.id().value()), kept));
     }
   }
 
@@ -272,14 +151,9 @@ public final class Brancher {
     }
   }
 
-  private static String randomHex(int bytes) {
+  static String randomHex(int bytes) {
     byte[] random = new byte[bytes];
     RANDOM.nextBytes(random);
     return HexFormat.of().formatHex(random);
-  }
-
-  /** Memory a branch needs while it runs. */
-  static void requireMemory(Sandbox source, long bytes) {
-    HostMemory.require("branching sandbox " + source.id(), bytes);
   }
 }

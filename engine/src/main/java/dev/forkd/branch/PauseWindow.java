@@ -6,40 +6,39 @@ import dev.forkd.sandbox.Sandbox;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.VmCommand;
-import java.nio.file.Path;
 import java.time.Duration;
-import java.util.List;
 
 /**
- * The time a branch keeps its source from running. Before it the overlay is made and user processes
- * are frozen inside the guest, so that nothing of the user's runs in a child before its handshake;
- * after it they thaw. Always ends with the source as it was found.
+ * The time a branch keeps its source from running. Before it the overlay is opened and user
+ * processes are frozen inside the guest, so that nothing of the user's runs in a child before its
+ * handshake; after it they thaw. Always ends with the source as it was found.
  */
 final class PauseWindow {
   private static final Duration FREEZE_TIMEOUT = Duration.ofSeconds(10);
 
   private final Sandbox source;
-  private final Path devices;
   private final DiskLayer overlay;
   private final Sandbox.BranchGrip grip;
-  private boolean frozen;
 
-  PauseWindow(Sandbox source, Path devices, DiskLayer overlay, Sandbox.BranchGrip grip) {
+  PauseWindow(Sandbox source, DiskLayer overlay, Sandbox.BranchGrip grip) {
     this.source = source;
-    this.devices = devices;
     this.overlay = overlay;
     this.grip = grip;
   }
 
-  /** Whether user processes are frozen in what was saved. */
-  boolean frozen() {
-    return frozen;
-  }
+  /**
+   * What it cost.
+   *
+   * @param frozen user processes are frozen in what was taken
+   * @param pauseMillis from the stop to the resume, rounded up
+   * @param freezeMillis to freeze user processes before that, rounded up
+   */
+  record Cost(boolean frozen, long pauseMillis, long freezeMillis) {}
 
-  BranchTimes run(MemoryCopy copy) {
+  Cost run(StateTaking taking) {
     RunningVm vm = source.vm();
     vm.execute(new VmCommand.AddOverlay(overlay));
-    boolean switched = false;
+    boolean frozen = false;
     long freezeNanos = 0;
     long pauseNanos = 0;
     try {
@@ -50,33 +49,25 @@ final class PauseWindow {
         frozen = freeze.frozen();
       }
       long begin = System.nanoTime();
+      boolean resumed = false;
       try {
-        vm.execute(
-            List.of(
-                new VmCommand.Pause(),
-                new VmCommand.SaveDevices(devices),
-                new VmCommand.SwitchOverlay(overlay)));
-        copy.copy();
+        resumed = taking.pause(vm, overlay, grip.running());
       } finally {
-        switched = vm.disk().active().equals(overlay);
-        if (grip.running()) {
+        if (grip.running() && !resumed) {
           vm.execute(new VmCommand.Resume());
         }
         pauseNanos = System.nanoTime() - begin;
       }
     } finally {
-      if (!switched) {
+      if (!vm.disk().active().equals(overlay)) {
         vm.execute(new VmCommand.DropOverlay(overlay));
       }
       if (grip.running()) {
         thaw();
       }
     }
-    return new BranchTimes(
-        Math.ceilDiv(pauseNanos, 1_000_000),
-        Math.ceilDiv(freezeNanos, 1_000_000),
-        copy.diffMillis(),
-        copy.diffBytes());
+    return new Cost(
+        frozen, Math.ceilDiv(pauseNanos, 1_000_000), Math.ceilDiv(freezeNanos, 1_000_000));
   }
 
   private void thaw() {

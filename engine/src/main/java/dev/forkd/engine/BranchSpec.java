@@ -16,6 +16,11 @@ public record BranchSpec(Optional<Tag> tag, Mode mode, Optional<Tag> parentTag) 
     FULL,
     /** Only the pages that diverged since the fork. */
     DIFF,
+    /**
+     * Only device state; memory is taken while the source runs on. Where the host offers no way to
+     * do that it is taken as {@link #DIFF}, with a warning.
+     */
+    LIVE,
     /** All of guest memory, and a throw-away diff beside it to learn what it would have cost. */
     MEASURE_DIFF
   }

@@ -43,6 +43,29 @@ public record Snapshot(
     long diskBytes,
     Optional<String> warning) {
 
+  /** The same with something the user should know. */
+  public Snapshot withWarning(String text) {
+    return new Snapshot(
+        tag,
+        dir,
+        createdAtUnix,
+        status,
+        template,
+        parent,
+        source,
+        branchedFrom,
+        branchMode,
+        pauseMillis,
+        diffMillis,
+        diffPhysicalBytes,
+        diffLogicalBytes,
+        freezeMillis,
+        memoryMib,
+        memoryBytes,
+        diskBytes,
+        Optional.of(text));
+  }
+
   /** Only a READY snapshot can be forked. */
   public enum Status {
     /** Being written; becomes READY or vanishes. */

@@ -162,7 +162,11 @@ public final class Zygotes implements AutoCloseable {
     }
   }
 
+  /** A changed file must not go unnoticed because a zygote in memory needs none. */
   private Optional<Lease> find(SnapshotManifest manifest) {
+    if (!parts.memory().unchanged(manifest.memory())) {
+      return Optional.empty();
+    }
     lock.lock();
     try {
       Zygote zygote = byTag.get(manifest.tag());
@@ -298,6 +302,24 @@ public final class Zygotes implements AutoCloseable {
             }
           });
     }
+  }
+
+  /** Makes the copy that a branch took of its source a VM of its own. */
+  public RunningVm finishTwin(VmCopier.PendingVm pending, String id) {
+    try {
+      Files.createDirectories(parts.dir().zygote(id));
+    } catch (IOException e) {
+      pending.close();
+      throw new ForkdException(
+          ErrorCode.INTERNAL, "make the folder of " + id + ": " + e.getMessage(), e);
+    }
+    return pending.finish(name(id));
+  }
+
+  /** Ends such a copy that nobody needs. */
+  public void discardTwin(RunningVm vm, String id) {
+    vm.kill();
+    forget(id);
   }
 
   /**

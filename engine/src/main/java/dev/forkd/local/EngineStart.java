@@ -136,7 +136,7 @@ public final class EngineStart {
         sandboxes,
         new Forker(parts, starters),
         new Brancher(
-            new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger),
+            new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger, zygotes),
             config.branchConcurrency()),
         new TemplateBaker(
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),

@@ -92,6 +92,26 @@ final class DeltaFile {
     }
   }
 
+  /** The pages a file stores. */
+  static PageRuns index(Path file, long memoryBytes) throws IOException {
+    try (FileChannel in = FileChannel.open(file, StandardOpenOption.READ)) {
+      int count = checkedRuns(file, memoryBytes, readFully(in, little(HEADER_BYTES)));
+      ByteBuffer index = readFully(in, little(Math.multiplyExact(count, RUN_BYTES)));
+      PageRuns.Builder runs = new PageRuns.Builder();
+      for (int i = 0; i < count; i++) {
+        runs.add(index.getLong(), index.getLong());
+      }
+      return runs.build();
+    } catch (IllegalArgumentException e) {
+      throw new IOException(file + " has an index out of order", e);
+    }
+  }
+
+  /** Where the first stored page begins. */
+  static long dataOffset(int runs) {
+    return HEADER_BYTES + (long) runs * RUN_BYTES;
+  }
+
   private static int checkedRuns(Path file, long memoryBytes, ByteBuffer header)
       throws IOException {
     if (header.getLong(0) != MAGIC) {

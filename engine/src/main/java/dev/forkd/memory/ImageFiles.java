@@ -170,6 +170,15 @@ final class ImageFiles implements AutoCloseable {
     };
   }
 
+  /** Whether the file of an image is as it was when it was found to be right. */
+  boolean unchanged(MemoryImage image) {
+    try {
+      return verdicts.known(image.id(), image.contentHash(), Verdicts.Stamp.of(file(image)));
+    } catch (IOException e) {
+      return false;
+    }
+  }
+
   /** Copies the data of a flat image to the same places in {@code out}. */
   void copyFlat(MemoryImage image, FileChannel out) throws IOException {
     Path file = file(image);

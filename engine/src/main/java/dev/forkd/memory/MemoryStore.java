@@ -131,6 +131,29 @@ public final class MemoryStore implements AutoCloseable {
     }
   }
 
+  /**
+   * Of pages packed in {@code pages}, those that are not as {@code chain} has them; they are moved
+   * to its start.
+   *
+   * @param chain images to compare with, the nearest first; of deltas only the pages they store
+   *     themselves count
+   */
+  public PageRuns differing(List<MemoryImage> chain, PageRuns runs, PageBuffer pages) {
+    if (chain.isEmpty()) {
+      return runs;
+    }
+    try (InheritedPages inherited = new InheritedPages(files, chain)) {
+      return inherited.differing(runs, pages);
+    } catch (IOException e) {
+      throw assembly.damaged(chain.getFirst(), e);
+    }
+  }
+
+  /** Whether the files of these images are as they were when they were written or checked. */
+  public boolean unchanged(List<MemoryImage> chain) {
+    return chain.stream().allMatch(files::unchanged);
+  }
+
   /** Stores the pages in which a new image differs from {@code parent}. */
   public MemoryImage addDelta(String id, MemoryImage parent, PageRuns runs, PageBuffer pages) {
     try {

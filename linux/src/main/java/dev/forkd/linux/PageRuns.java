@@ -12,13 +12,16 @@ public final class PageRuns {
   public static final int PAGE_BYTES = 4096;
 
   private final long[] firstAndLength;
+  private final long[] before;
   private final long pages;
 
   private PageRuns(long[] firstAndLength) {
     this.firstAndLength = firstAndLength;
+    this.before = new long[firstAndLength.length / 2];
     long sum = 0;
-    for (int i = 1; i < firstAndLength.length; i += 2) {
-      sum += firstAndLength[i];
+    for (int i = 0; i < before.length; i++) {
+      before[i] = sum;
+      sum += firstAndLength[2 * i + 1];
     }
     this.pages = sum;
   }
@@ -36,6 +39,11 @@ public final class PageRuns {
   /** Pages in run {@code i}. */
   public long length(int i) {
     return firstAndLength[2 * i + 1];
+  }
+
+  /** Pages in all runs before run {@code i}. */
+  public long pagesBefore(int i) {
+    return before[i];
   }
 
   /** Pages in all. */

@@ -48,7 +48,7 @@ final class BranchRoutes {
   private void branch(Exchange exchange) {
     BranchRequest body = exchange.body(BranchRequest.class);
     if (body.mode().isPresent() && !Set.of("full", "diff", "live").contains(body.mode().get())) {
-      throw HttpFailure.shape("mode must be full or diff");
+      throw HttpFailure.shape("mode must be full, diff or live");
     }
     Optional<Tag> tag = body.tag().map(Tag::new);
     enter(tag);
@@ -104,10 +104,6 @@ final class BranchRoutes {
     if (!body.waitUntilReady().orElse(true) && !live) {
       throw Checks.invalid("wait:false needs mode live");
     }
-    if (live) {
-      throw new ForkdException(
-          ErrorCode.UNIMPLEMENTED, "live branches are not offered yet; send mode diff");
-    }
     if (tag.isPresent() && SnapshotRoutes.exists(engine, tag.get())) {
       throw new ForkdException(
           ErrorCode.ALREADY_EXISTS,
@@ -126,13 +122,15 @@ final class BranchRoutes {
               + sandbox.snapshot()
               + "'");
     }
-    if (parent.isPresent() && !diff) {
-      throw Checks.invalid("parent_tag needs diff");
+    if (parent.isPresent() && !diff && !live) {
+      throw Checks.invalid("parent_tag needs diff or live");
     }
     BranchSpec.Mode mode =
-        diff
-            ? BranchSpec.Mode.DIFF
-            : body.measureDiff() ? BranchSpec.Mode.MEASURE_DIFF : BranchSpec.Mode.FULL;
+        live
+            ? BranchSpec.Mode.LIVE
+            : diff
+                ? BranchSpec.Mode.DIFF
+                : body.measureDiff() ? BranchSpec.Mode.MEASURE_DIFF : BranchSpec.Mode.FULL;
     return new BranchSpec(tag, mode, parent);
   }
 }
