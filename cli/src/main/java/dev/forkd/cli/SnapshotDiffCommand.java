@@ -61,7 +61,7 @@ final class SnapshotDiffCommand extends DaemonCommand {
     }
     SnapshotInfo link;
     try (Sandbox sandbox = forkd.fork(from);
-        AtExit atExit = new AtExit(sandbox::close)) {
+        AtExit _ = new AtExit(sandbox::close)) {
       err().println("==> sandbox " + sandbox.id() + " of " + from);
       awaitReady(sandbox);
       err().println("==> " + exec);
