@@ -4,6 +4,7 @@ import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
 import java.io.EOFException;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -66,25 +67,9 @@ final class DeltaFile {
       ByteBuffer index = readFully(in, little(Math.multiplyExact(count, RUN_BYTES)));
       CRC32C checksum = new CRC32C();
       checksum.update(index.duplicate());
-      ByteBuffer chunk = little(CHUNK_BYTES);
-      for (int i = 0; i < count; i++) {
-        long first = index.getLong();
-        long pages = index.getLong();
-        long all = memoryBytes / PageRuns.PAGE_BYTES;
-        if (pages <= 0 || pages > all || first < 0 || first > all - pages) {
-          throw new IOException(
-              file + " has a run outside guest memory: " + pages + " pages from " + first);
-        }
-        long at = first * PageRuns.PAGE_BYTES;
-        long left = pages * PageRuns.PAGE_BYTES;
-        while (left > 0) {
-          readFully(in, chunk.clear().limit((int) Math.min(CHUNK_BYTES, left)));
-          left -= chunk.remaining();
-          checksum.update(chunk.duplicate());
-          while (chunk.hasRemaining()) {
-            at += image.write(chunk, at);
-          }
-        }
+      checkRuns(file, memoryBytes, index.duplicate().order(ByteOrder.LITTLE_ENDIAN));
+      try (Arena arena = Arena.ofConfined()) {
+        copyRuns(in, index, arena.allocate(CHUNK_BYTES).asByteBuffer(), checksum, image);
       }
       if ((int) checksum.getValue() != expected) {
         throw new IOException(file + " is damaged: its checksum does not match its content");
@@ -110,6 +95,45 @@ final class DeltaFile {
   /** Where the first stored page begins. */
   static long dataOffset(int runs) {
     return HEADER_BYTES + (long) runs * RUN_BYTES;
+  }
+
+  private static void checkRuns(Path file, long memoryBytes, ByteBuffer index) throws IOException {
+    long all = memoryBytes / PageRuns.PAGE_BYTES;
+    while (index.hasRemaining()) {
+      long first = index.getLong();
+      long pages = index.getLong();
+      if (pages <= 0 || pages > all || first < 0 || first > all - pages) {
+        throw new IOException(
+            file + " has a run outside guest memory: " + pages + " pages from " + first);
+      }
+    }
+  }
+
+  /** The pages lie one after the other: they are read in large pieces, however short the runs. */
+  private static void copyRuns(
+      FileChannel in, ByteBuffer index, ByteBuffer piece, CRC32C checksum, FileChannel image)
+      throws IOException {
+    long unread = 0;
+    for (int i = RUN_BYTES / 2; i < index.limit(); i += RUN_BYTES) {
+      unread += index.getLong(i) * PageRuns.PAGE_BYTES;
+    }
+    piece.limit(0);
+    while (index.hasRemaining()) {
+      long at = index.getLong() * PageRuns.PAGE_BYTES;
+      long end = at + index.getLong() * PageRuns.PAGE_BYTES;
+      while (at < end) {
+        if (!piece.hasRemaining()) {
+          readFully(in, piece.clear().limit((int) Math.min(CHUNK_BYTES, unread)));
+          unread -= piece.remaining();
+          checksum.update(piece.duplicate());
+        }
+        ByteBuffer run = piece.slice(piece.position(), (int) Math.min(piece.remaining(), end - at));
+        piece.position(piece.position() + run.remaining());
+        while (run.hasRemaining()) {
+          at += image.write(run, at);
+        }
+      }
+    }
   }
 
   private static int checkedRuns(Path file, long memoryBytes, ByteBuffer header)
