@@ -34,7 +34,7 @@ class CommandsTest {
       """
       {"tag":"b1","dir":"/d/b1","created_at_unix":2,"branched_from":"sb1","pause_ms":7,
        "diff_physical_bytes":2097152,"status":"ready","bootable":true,"template":false,
-       "parent_tag":"python","memory_mib":512,"memory_bytes":1,"disk_bytes":1}\
+       "parent_tag":"python","source_tag":"python","memory_mib":512,"memory_bytes":1,"disk_bytes":1}\
       """;
 
   @TempDir Path folder;
@@ -70,6 +70,9 @@ class CommandsTest {
           "ps",
           "rmi",
           "rmi --cascade --force a",
+          "snapshot-info",
+          "snapshot-compact --from a",
+          "snapshot-diff --from a --tag b",
           "cp a b",
           "cp sb1:/a sb2:/b",
           "cp a sb1:relative",
@@ -252,6 +255,135 @@ class CommandsTest {
     assertThat(daemon.asked.getLast()).contains("\"diff\":true").contains("\"tag\":\"b1\"");
     daemon.run("branch", "sb1", "--measure-diff");
     assertThat(daemon.asked.getLast()).contains("\"diff\":false").contains("\"measure_diff\":true");
+    daemon.run("branch", "sb1", "--parent");
+    assertThat(daemon.asked.getLast()).contains("\"parent_tag\":\"python\"");
+  }
+
+  @Test
+  void aLinkIsMadeOfWhatACommandChanged() {
+    daemon
+        .answers("POST /v1/sandboxes", 201, "[" + CHILD + "]")
+        .answers(
+            "POST /v1/sandboxes/sb1/ping",
+            200,
+            "{\"pong\":true,\"numpy_version\":\"1\",\"warmup_ready\":true,"
+                + "\"agent_version\":\"1\",\"evaluator\":\"ready\",\"processes\":0,"
+                + "\"idle\":true,\"round_trip_ms\":1}")
+        .answers(
+            "POST /v1/sandboxes/sb1/exec/stream",
+            200,
+            "{\"session\":\"1\"}\n{\"stdout\":\"" + base64("made\n") + "\"}\n{\"exit_code\":0}\n")
+        .answers("POST /v1/sandboxes/sb1/branch", 201, BRANCH)
+        .answers("DELETE /v1/sandboxes/sb1", 204, "");
+    String[] line = {
+      "snapshot-diff", "--from", "python", "--tag", "b1", "--exec", "sh -c 'echo \"a b\" >x'"
+    };
+    Outcome made = daemon.run(line);
+    assertThat(made.status()).as(made.err()).isZero();
+    assertThat(made.out())
+        .isEqualTo(
+            """
+            tag: b1
+            dir: /d/b1
+            parent_tag: python
+            pause_ms: 7
+            diff_physical_bytes: 2097152
+            """);
+    assertThat(made.err()).contains("made\n");
+    assertThat(daemon.asked).hasSize(5);
+    assertThat(daemon.asked.get(0)).contains("\"snapshot_tag\":\"python\"", "\"n\":1");
+    assertThat(daemon.asked.get(2))
+        .contains("\"args\":[\"sh\",\"-c\",\"echo \\\"a b\\\" >x\"]", "\"timeout_secs\":600");
+    assertThat(daemon.asked.get(3))
+        .contains("\"diff\":true", "\"parent_tag\":\"python\"", "\"tag\":\"b1\"");
+    assertThat(daemon.asked.get(4)).isEqualTo("DELETE /v1/sandboxes/sb1");
+
+    // A command that fails, a branch that is refused, a guest that never answers: nothing is left.
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/exec/stream", 200, "{\"session\":\"1\"}\n{\"exit_code\":3}\n");
+    Outcome failed = daemon.run(line);
+    assertThat(failed.status()).isEqualTo(1);
+    assertThat(failed.out()).isEmpty();
+    assertThat(failed.err()).contains("ended with status 3; nothing was saved");
+    assertThat(daemon.asked.getLast()).isEqualTo("DELETE /v1/sandboxes/sb1");
+    assertThat(daemon.asked.stream().filter(request -> request.contains("/branch"))).hasSize(1);
+    daemon
+        .answers(
+            "POST /v1/sandboxes/sb1/exec/stream", 200, "{\"session\":\"1\"}\n{\"exit_code\":0}\n")
+        .answers(
+            "POST /v1/sandboxes/sb1/branch",
+            409,
+            "{\"error\":\"32 links: compact\",\"code\":\"failed_precondition\"}");
+    assertThat(daemon.run(line).err()).contains("32 links: compact");
+    assertThat(daemon.asked.getLast()).isEqualTo("DELETE /v1/sandboxes/sb1");
+    daemon.answers(
+        "POST /v1/sandboxes/sb1/ping", 404, "{\"error\":\"gone\",\"code\":\"not_found\"}");
+    assertThat(daemon.run(line).err()).contains("gone");
+    assertThat(daemon.asked.getLast()).isEqualTo("DELETE /v1/sandboxes/sb1");
+  }
+
+  @Test
+  void whatMakesNoLinkIsRefusedBeforeAnythingIsAsked() {
+    for (String exec : new String[] {"", "  ", "sh -c 'open"}) {
+      Outcome outcome = daemon.run("snapshot-diff", "--from", "a", "--tag", "b", "--exec", exec);
+      assertThat(outcome.status()).as(exec).isEqualTo(2);
+    }
+    assertThat(
+            daemon
+                .run(
+                    "snapshot-diff",
+                    "--from",
+                    "a",
+                    "--tag",
+                    "b",
+                    "--exec",
+                    "true",
+                    "--exec-timeout-secs",
+                    "0")
+                .status())
+        .isEqualTo(2);
+    assertThat(daemon.asked).isEmpty();
+  }
+
+  @Test
+  void wordsAreGroupedByQuotes() {
+    assertThat(Words.split("pip install 'a b'  \"c'd\"e ''"))
+        .contains(java.util.List.of("pip", "install", "a b", "c'de", ""));
+    assertThat(Words.split("a\\ b\t\"x\ny\"").orElseThrow()).containsExactly("a\\", "b", "x\ny");
+    assertThat(Words.split(" ").orElseThrow()).isEmpty();
+    assertThat(Words.split("a 'b")).isEmpty();
+  }
+
+  @Test
+  void chainsAreShownAndCompacted() {
+    daemon
+        .answers(
+            "GET /v1/snapshots/b1/info",
+            200,
+            """
+            {"tag":"b1","dir":"/d/b1","created_at_unix":2,"memory_logical_bytes":536870912,
+             "memory_physical_bytes":2097152,"memory_shared_bytes":104857600,"vmstate_bytes":13000,
+             "disk_own_bytes":1048576,"disk_shared_bytes":0,"parent_tag":"python","chain_depth":1,
+             "dependents":["b2","b3"],"ancestors":["python"],"later":1}\
+            """)
+        .answers(
+            "POST /v1/snapshots/b1/compact",
+            200,
+            BRANCH.replace("sb1", "compact:b1").replace("\"b1\"", "\"flat\""));
+    Outcome shown = daemon.run("snapshot-info", "b1");
+    assertThat(shown.status()).as(shown.err()).isZero();
+    assertThat(shown.out())
+        .contains("memory on disk      2 MiB of its own, 100 MiB shared")
+        .contains("chain depth         1")
+        .contains("ancestors           python")
+        .contains("dependents          b2, b3");
+    assertThat(daemon.run("snapshot-info", "b1", "--json").out())
+        .startsWith("{\"tag\":\"b1\"")
+        .contains("\"chain_depth\":1");
+    Outcome made = daemon.run("snapshot-compact", "--from", "b1", "--to", "flat");
+    assertThat(made.status()).as(made.err()).isZero();
+    assertThat(made.out()).contains("tag: flat\n").contains("lineage: compact:b1\n");
+    assertThat(daemon.asked.getLast()).endsWith("{\"to\":\"flat\"}");
   }
 
   @Test
@@ -284,6 +416,14 @@ class CommandsTest {
     daemon.answers("DELETE /v1/snapshots/b1?cascade=true", 204, "");
     assertThat(daemon.run("rmi", "--cascade", "b1").status()).isZero();
     assertThat(daemon.run("rmi", "nope").status()).isEqualTo(1);
+    daemon
+        .answers("DELETE /v1/snapshots/b1?force=true", 204, "")
+        .answers(
+            "DELETE /v1/snapshots/python",
+            409,
+            "{\"error\":\"1 dependent (b1)\",\"code\":\"failed_precondition\"}");
+    assertThat(daemon.run("rmi", "--force", "b1").out()).isEqualTo("✓ b1\n");
+    assertThat(daemon.run("rmi", "python").err()).contains("1 dependent (b1)");
   }
 
   @Test
@@ -327,7 +467,8 @@ class CommandsTest {
   void completionKnowsTheCommands() {
     Outcome outcome = FakeDaemon.execute("completion");
     assertThat(outcome.status()).isZero();
-    assertThat(outcome.out()).contains("quickstart").contains("--memory-limit-mib");
+    assertThat(outcome.out())
+        .contains("quickstart", "--memory-limit-mib", "snapshot-diff", "--exec-timeout-secs");
   }
 
   /** The launcher keeps no AOT cache from a warm-up that failed. */

@@ -69,6 +69,8 @@ class BadInputTest {
     assertThat(refused(daemon.post("/v1/sandboxes", "{\"snapshot_tag\":\"nope\"}"), 404).body())
         .contains("nope", "not found");
     refused(daemon.get("/v1/snapshots/nope"), 404);
+    refused(daemon.get("/v1/snapshots/nope/info"), 404);
+    refused(daemon.post("/v1/snapshots/nope/compact", "{\"to\":\"x\"}"), 404);
     refused(daemon.delete("/v1/snapshots/nope"), 404);
     for (String unknown : List.of("sbnope", "SB-1", "a.b", "x".repeat(500), "%2e%2e")) {
       refused(daemon.get("/v1/sandboxes/" + unknown), 404);
@@ -98,6 +100,7 @@ class BadInputTest {
             "/v1/snapshots",
             "{\"tag\":\"" + tag + "\",\"kernel\":\"/bin/sh\",\"rootfs\":\"/bin/sh\"}"),
         400);
+    refused(daemon.post("/v1/snapshots/python/compact", "{\"to\":\"" + tag + "\"}"), 400);
   }
 
   @Test
@@ -105,6 +108,13 @@ class BadInputTest {
     refused(daemon.post("/v1/sandboxes", "{\"snapshot_tag\":\"" + "a".repeat(65) + "\"}"), 400);
     refused(daemon.get("/v1/snapshots/" + "a".repeat(65)), 400);
     refused(daemon.delete("/v1/snapshots/%2e%2e%2fetc"), 400);
+    refused(daemon.get("/v1/snapshots/%2e%2e%2fetc/info"), 400);
+    refused(daemon.post("/v1/snapshots/%2e%2e/compact", "{\"to\":\"x\"}"), 400);
+    refused(daemon.post("/v1/snapshots/python/compact", "{\"to\":\"python\"}"), 400);
+    refused(daemon.post("/v1/snapshots/python/compact", "{}"), 422);
+    assertThat(branch("{\"tag\":\"taken\"}").status()).isEqualTo(201);
+    refused(daemon.post("/v1/snapshots/python/compact", "{\"to\":\"taken\"}"), 409);
+    refused(daemon.post("/v1/snapshots/nope/compact", "{\"to\":\"taken\"}"), 409);
     refused(daemon.delete("/v1/snapshots/a%2fb"), 400);
     assertThat(branch("{\"tag\":\"" + "a".repeat(64) + "\"}").status()).isEqualTo(201);
   }

@@ -14,6 +14,7 @@ import dev.forkd.api.rest.PingResponse;
 import dev.forkd.api.rest.RecoveryInfo;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
+import dev.forkd.api.rest.SnapshotInfoDetail;
 import dev.forkd.api.rest.VersionInfo;
 import dev.forkd.http.TestDaemon.Answer;
 import dev.forkd.testkit.FakeEngine;
@@ -237,6 +238,52 @@ class RestTest {
     assertThat(daemon.delete("/v1/snapshots/python?cascade=yes").status()).isEqualTo(400);
     assertThat(daemon.delete("/v1/snapshots/python?cascade=true").status()).isEqualTo(204);
     assertThat(daemon.engine.counts()).containsEntry("snapshots", 0);
+  }
+
+  @Test
+  void aChainIsToldAndCompacted() {
+    String link = "{\"tag\":\"%s\",\"mode\":\"diff\",\"parent_tag\":\"%s\"}";
+    String id = daemon.child("python");
+    Answer one = daemon.post("/v1/sandboxes/" + id + "/branch", link.formatted("one", "python"));
+    assertThat(one.as(SnapshotInfo.class).parentTag()).contains("python");
+    assertThat(one.as(SnapshotInfo.class).sourceTag()).contains("python");
+    String child = daemon.child("one");
+    daemon.post("/v1/sandboxes/" + child + "/branch", link.formatted("two", "one"));
+    SnapshotInfoDetail two = daemon.get("/v1/snapshots/two/info").as(SnapshotInfoDetail.class);
+    assertThat(two.chainDepth()).isEqualTo(2);
+    assertThat(two.ancestors()).containsExactly("python", "one");
+    assertThat(two.parentTag()).contains("one");
+    assertThat(two.parentContentHash().orElseThrow()).hasSize(64);
+    assertThat(two.memoryPhysicalBytes()).isEqualTo(40L << 20);
+    Answer base = daemon.get("/v1/snapshots/python/info");
+    assertThat(base.as(SnapshotInfoDetail.class).dependents()).containsExactly("one");
+    assertThat(base.body())
+        .contains("\"chain_depth\":0", "\"ancestors\":[]", "\"memory_logical_bytes\":536870912")
+        .doesNotContain("parent_tag", "parent_content_hash");
+
+    Answer made = daemon.post("/v1/snapshots/two/compact", "{\"to\":\"flat\"}");
+    assertThat(made.status()).isEqualTo(200);
+    SnapshotInfo flat = made.as(SnapshotInfo.class);
+    assertThat(flat.branchedFrom()).contains("compact:two");
+    assertThat(flat.branchMode()).contains("compact");
+    assertThat(flat.parentTag()).isEmpty();
+    assertThat(flat.pauseMs()).isEmpty();
+    assertThat(daemon.delete("/v1/snapshots/python?cascade=true").status()).isEqualTo(204);
+    assertThat(daemon.get("/v1/snapshots/flat/info").status()).isEqualTo(200);
+    assertThat(daemon.engine.counts()).containsEntry("snapshots", 1);
+  }
+
+  @Test
+  void anOrphanOfForceIsToldSo() {
+    daemon.post(
+        "/v1/sandboxes/" + daemon.child("python") + "/branch",
+        "{\"tag\":\"one\",\"diff\":true,\"parent_tag\":\"python\"}");
+    assertThat(daemon.delete("/v1/snapshots/python?force=true").status()).isEqualTo(204);
+    Answer info = daemon.get("/v1/snapshots/one/info");
+    assertThat(info.status()).isEqualTo(500);
+    assertThat(info.error().code()).contains("data_loss");
+    assertThat(info.error().error()).contains("python", "does not exist");
+    assertThat(daemon.get("/v1/snapshots/one").as(SnapshotInfo.class).bootable()).isTrue();
   }
 
   @Test

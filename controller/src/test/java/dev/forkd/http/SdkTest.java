@@ -106,6 +106,29 @@ class SdkTest {
   }
 
   @Test
+  void aChainFromItsBaseToAFlatCopy() {
+    Snapshot base = forkd.snapshot("python");
+    Snapshot one = base.fork().branch(BranchOptions.diff().tag("one").withParent());
+    Snapshot two = one.fork().branch(BranchOptions.diff().tag("two").withParent());
+    assertThat(two.detail().ancestors()).containsExactly("python", "one");
+    assertThat(base.detail().dependents()).containsExactly("one");
+    assertThatThrownBy(one::delete)
+        .isInstanceOfSatisfying(
+            ForkdApiException.class,
+            e -> assertThat(e.code()).isEqualTo(ErrorCode.FAILED_PRECONDITION));
+    Snapshot flat = two.compact("flat");
+    assertThat(flat.info().branchedFrom()).contains("compact:two");
+    assertThat(flat.detail().chainDepth()).isZero();
+    one.deleteAlone();
+    assertThatThrownBy(two::detail)
+        .isInstanceOfSatisfying(
+            ForkdApiException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS));
+    two.delete();
+    base.deleteWithDependents();
+    assertThat(forkd.snapshots()).extracting(Snapshot::tag).containsExactly("flat");
+  }
+
+  @Test
   void forkOptionsArrive() {
     List<Sandbox> children =
         forkd.fork("python", ForkOptions.of(2).withMemoryLimitMib(256).certified());

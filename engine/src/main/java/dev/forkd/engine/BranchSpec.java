@@ -7,7 +7,8 @@ import java.util.Optional;
  * How to branch.
  *
  * @param tag the new snapshot's tag; made up from the sandbox id when empty
- * @param parentTag record a chain edge; must be the sandbox's own snapshot
+ * @param parentTag make a link of a chain, which holds only its own pages and keeps its parent from
+ *     being deleted; must be the sandbox's own snapshot, and needs {@link Mode#DIFF}
  */
 public record BranchSpec(Optional<Tag> tag, Mode mode, Optional<Tag> parentTag) {
   /** What is copied inside the pause window. */

@@ -14,7 +14,7 @@ import java.util.Optional;
  * @param vmstateBytes size of the device state
  * @param diskOwnBytes space of its own disk layer
  * @param diskSharedBytes space of the disk layers below, which others may share
- * @param contentHash of its memory and all that stands on, 64 hexadecimal digits
+ * @param contentHash of its memory and all it stands on, 64 hexadecimal digits
  * @param parentContentHash that of its parent when it was branched
  * @param ancestors what it stands on, the base first
  * @param dependents snapshots that name it as their parent, by tag

@@ -184,7 +184,7 @@ class BranchSystemTest {
             new BranchSpec(
                 Optional.of(new Tag("q")), BranchSpec.Mode.DIFF, Optional.of(new Tag("p"))));
     assertThatThrownBy(() -> Lab.engine().deleteSnapshot(new Tag("p"), DeleteMode.REFUSE))
-        .hasMessageContaining("parent of q");
+        .hasMessageContaining("1 dependent (q)");
     Lab.engine().deleteSnapshot(new Tag("p"), DeleteMode.FORCE);
     SandboxId grand = Lab.fork(new Tag("q"), 1).getFirst();
     assertThat(Lab.eval(grand, "1 + 1")).isEqualTo("2");

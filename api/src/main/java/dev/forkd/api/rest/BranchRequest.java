@@ -8,7 +8,7 @@ import java.util.Optional;
  *
  * @param tag of the new snapshot; made up when absent
  * @param mode {@code full} or {@code diff}; not together with diff or live
- * @param parentTag record a chain edge to the sandbox's own snapshot
+ * @param parentTag make a chain link: a diff with the sandbox's own snapshot as parent
  */
 public record BranchRequest(
     Optional<String> tag,

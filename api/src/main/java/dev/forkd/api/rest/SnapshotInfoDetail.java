@@ -15,7 +15,7 @@ import java.util.OptionalLong;
  * @param vmstateBytes size of the device state
  * @param diskOwnBytes space of its own disk layer
  * @param diskSharedBytes space of the disk layers below, which others may share
- * @param contentHash of its memory and all that stands on, 64 hexadecimal digits
+ * @param contentHash of its memory and all it stands on, 64 hexadecimal digits
  * @param parentTag the chain edge: the snapshot it names as its parent
  * @param parentContentHash content hash of its parent when it was branched
  * @param chainDepth links below it; 0 for a base
