@@ -131,7 +131,7 @@ public final class Brancher {
   }
 
   /** Copies a long chain's younger layers into the overlay, so that the next branch finds few. */
-  private void mergeIfDeep(Sandbox source) {
+  public void mergeIfDeep(Sandbox source) {
     if (source.vm().disk().depth() < MAX_DISK_DEPTH) {
       return;
     }

@@ -45,7 +45,8 @@ public interface ForkdEngine extends AutoCloseable {
    * Removes a snapshot. Sandboxes that run on it keep running.
    *
    * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when other snapshots name it as parent
-   *     and {@code mode} is {@link DeleteMode#REFUSE}
+   *     and {@code mode} is {@link DeleteMode#REFUSE}, or when it is the saved state of a workspace
+   *     and {@code mode} is not {@link DeleteMode#FORCE}
    */
   void deleteSnapshot(Tag tag, DeleteMode mode);
 
@@ -80,6 +81,9 @@ public interface ForkdEngine extends AutoCloseable {
 
   /** Evaluates code in the sandbox's warm interpreter. */
   EvalResult eval(SandboxId id, String code, Duration timeout);
+
+  /** Named sandboxes that can be suspended and resumed. */
+  Workspaces workspaces();
 
   /** The guest's files. */
   GuestFiles files(SandboxId id);

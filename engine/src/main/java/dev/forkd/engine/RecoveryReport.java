@@ -1,6 +1,7 @@
 package dev.forkd.engine;
 
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * What the engine found when it took over a data directory.
@@ -14,6 +15,12 @@ public record RecoveryReport(List<String> adopted, List<String> settled, List<St
     adopted = List.copyOf(adopted);
     settled = List.copyOf(settled);
     reaped = List.copyOf(reaped);
+  }
+
+  /** This report, with more that was settled. */
+  public RecoveryReport andSettled(List<String> more) {
+    return new RecoveryReport(
+        adopted, Stream.concat(settled.stream(), more.stream()).toList(), reaped);
   }
 
   public static RecoveryReport empty() {

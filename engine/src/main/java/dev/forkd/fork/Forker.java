@@ -22,6 +22,7 @@ import dev.forkd.state.DataDir;
 import dev.forkd.state.SandboxRow;
 import dev.forkd.state.SandboxState;
 import dev.forkd.state.StateStore;
+import dev.forkd.state.Tx;
 import dev.forkd.vmm.DiskChain;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.RestoreSpec;
@@ -83,8 +84,23 @@ public final class Forker {
     this.starters = starters;
   }
 
+  /** Writes down whose children they are, in the transaction that writes down the children. */
+  @FunctionalInterface
+  public interface Claim {
+    void claim(Tx tx, List<SandboxId> ids);
+  }
+
   /** See {@link dev.forkd.engine.ForkdEngine#fork}. */
   public List<ChildOutcome> fork(ForkSpec spec) {
+    return fork(spec, (_, _) -> {});
+  }
+
+  /**
+   * The same for somebody who must find them again after a crash.
+   *
+   * @param claim runs before any process is made; when it throws, nothing was made
+   */
+  public List<ChildOutcome> fork(ForkSpec spec, Claim claim) {
     check(spec);
     SnapshotManifest manifest = parts.snapshots().require(spec.snapshot());
     parts.host().check(manifest);
@@ -92,7 +108,7 @@ public final class Forker {
     for (int i = 0; i < spec.count(); i++) {
       records.add(newRecord(spec, manifest));
     }
-    List<ChildOutcome> outcomes = startAll(records, manifest);
+    List<ChildOutcome> outcomes = startAll(records, manifest, claim);
     settle(outcomes);
     if (spec.certify() || spec.prewarm()) {
       outcomes = verify(outcomes, spec.prewarm());
@@ -100,18 +116,19 @@ public final class Forker {
     return spec.partial() ? outcomes : allOrNothing(outcomes);
   }
 
-  private List<ChildOutcome> startAll(List<SandboxRecord> records, SnapshotManifest manifest) {
+  private List<ChildOutcome> startAll(
+      List<SandboxRecord> records, SnapshotManifest manifest, Claim claim) {
     Optional<Zygotes.Lease> zygote = parts.zygotes().lease(manifest);
     if (zygote.isPresent()) {
       try (Zygotes.Lease lease = zygote.get()) {
         requireMemory(records.size(), COPIED_BYTES);
-        reserve(records);
+        reserve(records, claim);
         return each(records, record -> start(record, new Copied(lease.zygote())));
       }
     }
     requireMemory(records.size(), RESTORED_BYTES);
     try (MemoryStore.Lease memory = parts.memory().lease(manifest.memory())) {
-      reserve(records);
+      reserve(records, claim);
       return each(records, record -> start(record, new Restored(manifest, memory)));
     }
   }
@@ -238,27 +255,35 @@ public final class Forker {
   }
 
   /** Writes down what is about to exist, so that a sweep would find it. */
-  private void reserve(List<SandboxRecord> records) {
+  private void reserve(List<SandboxRecord> records, Claim claim) {
     records.forEach(r -> parts.ledger().hold(Sandboxes.holder(r.id()), r.images()));
-    parts
-        .store()
-        .inTransaction(tx -> {
-          for (SandboxRecord r : records) {
-            tx.insertSandbox(
-                new SandboxRow(
-                    r.id(),
-                    SandboxState.STARTING,
-                    r.snapshot(),
-                    0,
-                    0,
-                    r.createdAtUnix() * 1000,
-                    r.memoryLimitMib().isPresent()
-                        ? Optional.of(Math.toIntExact(r.memoryLimitMib().getAsLong()))
-                        : Optional.empty(),
-                    r.toJson()));
-          }
-          return records.size();
-        });
+    try {
+      parts
+          .store()
+          .inTransaction(tx -> {
+            for (SandboxRecord r : records) {
+              tx.insertSandbox(
+                  new SandboxRow(
+                      r.id(),
+                      SandboxState.STARTING,
+                      r.snapshot(),
+                      0,
+                      0,
+                      r.createdAtUnix() * 1000,
+                      r.memoryLimitMib().isPresent()
+                          ? Optional.of(Math.toIntExact(r.memoryLimitMib().getAsLong()))
+                          : Optional.empty(),
+                      r.toJson()));
+            }
+            claim.claim(tx, records.stream().map(r -> new SandboxId(r.id())).toList());
+            return records.size();
+          });
+    } catch (RuntimeException e) {
+      for (SandboxRecord r : records) {
+        parts.snapshots().removeImages(parts.ledger().release(Sandboxes.holder(r.id())));
+      }
+      throw e;
+    }
   }
 
   private ChildOutcome start(SandboxRecord reserved, Birth birth) {

@@ -9,6 +9,7 @@ import dev.forkd.engine.EngineConfig;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.fault.FaultPoint;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.HostProfile;
 import dev.forkd.fork.WarmUp;
@@ -37,7 +38,9 @@ import dev.forkd.vmm.RunningVm;
 import dev.forkd.vmm.Vmm;
 import dev.forkd.vmm.qemu.QemuInstallation;
 import dev.forkd.vmm.qemu.QemuVmm;
+import dev.forkd.workspace.WorkspaceKeeper;
 import java.nio.file.Path;
+import java.time.InstantSource;
 import java.util.ArrayDeque;
 import java.util.Comparator;
 import java.util.Deque;
@@ -128,19 +131,29 @@ public final class EngineStart {
             zygotes,
             EngineStart::connect,
             shared);
-    RecoveryReport recovery = new Recovery(parts).run();
+    Forker forker = new Forker(parts, starters);
+    Brancher brancher =
+        new Brancher(
+            new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger, zygotes),
+            config.branchConcurrency());
+    WorkspaceKeeper workspaces =
+        new WorkspaceKeeper(
+            store,
+            new LocalWorkspaceHost(forker, brancher, sandboxes, snapshots, zygotes),
+            InstantSource.system(),
+            FaultPoint.ofSystem());
+    RecoveryReport recovery = new Recovery(parts).run().andSettled(workspaces.recover());
     zygotes.prepare(newestTemplates(snapshots));
     return new LocalEngine(
         snapshots,
         new Compactor(snapshots, memory, ledger),
         sandboxes,
-        new Forker(parts, starters),
-        new Brancher(
-            new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger, zygotes),
-            config.branchConcurrency()),
+        forker,
+        brancher,
         new TemplateBaker(
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
         zygotes,
+        workspaces,
         recovery,
         config.killOnExit(),
         () -> closeAll(opened));

@@ -23,6 +23,7 @@ import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.engine.TemplateSpec;
+import dev.forkd.engine.Workspaces;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
@@ -31,6 +32,7 @@ import dev.forkd.sandbox.Sandboxes;
 import dev.forkd.snapshot.Compactor;
 import dev.forkd.snapshot.SnapshotCatalog;
 import dev.forkd.template.TemplateBaker;
+import dev.forkd.workspace.WorkspaceKeeper;
 import java.time.Duration;
 import java.util.List;
 import java.util.function.Consumer;
@@ -46,6 +48,7 @@ final class LocalEngine implements ForkdEngine {
   private final Brancher brancher;
   private final TemplateBaker baker;
   private final Zygotes zygotes;
+  private final WorkspaceKeeper workspaces;
   private final RecoveryReport recovery;
   private final boolean killOnExit;
   private final Runnable closeRest;
@@ -58,6 +61,7 @@ final class LocalEngine implements ForkdEngine {
       Brancher brancher,
       TemplateBaker baker,
       Zygotes zygotes,
+      WorkspaceKeeper workspaces,
       RecoveryReport recovery,
       boolean killOnExit,
       Runnable closeRest) {
@@ -68,6 +72,7 @@ final class LocalEngine implements ForkdEngine {
     this.brancher = brancher;
     this.baker = baker;
     this.zygotes = zygotes;
+    this.workspaces = workspaces;
     this.recovery = recovery;
     this.killOnExit = killOnExit;
     this.closeRest = closeRest;
@@ -95,6 +100,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public Snapshot bake(TemplateSpec spec, Consumer<String> progress) {
+    workspaces.requireNoState(spec.tag());
     Snapshot template = baker.bake(spec, progress);
     zygotes.prune();
     zygotes.prepare(List.of(spec.tag()));
@@ -103,7 +109,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public void deleteSnapshot(Tag tag, DeleteMode mode) {
-    snapshots.delete(tag, mode);
+    workspaces.deletingSnapshot(tag, mode, () -> snapshots.delete(tag, mode));
     zygotes.prune();
   }
 
@@ -178,6 +184,11 @@ final class LocalEngine implements ForkdEngine {
     try (Sandbox.Session session = sandboxes.get(id).enter()) {
       return session.agent().eval(code, timeout);
     }
+  }
+
+  @Override
+  public Workspaces workspaces() {
+    return workspaces;
   }
 
   @Override

@@ -18,6 +18,7 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
@@ -42,6 +43,7 @@ public final class Sandbox {
   private final Optional<Cgroup> cgroup;
   private final Consumer<SandboxRecord> save;
   private final RunGate gate;
+  private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
   private volatile SandboxRecord record;
   private volatile boolean killed;
@@ -156,6 +158,7 @@ public final class Sandbox {
   /** Something to do in a sandbox that is alive and verified; close it when done. */
   public final class Session implements AutoCloseable {
     private final RunGate.Pass pass;
+    private final AtomicBoolean closed = new AtomicBoolean();
 
     private Session(RunGate.Pass pass) {
       this.pass = pass;
@@ -167,7 +170,10 @@ public final class Sandbox {
 
     @Override
     public void close() {
-      pass.close();
+      if (closed.compareAndSet(false, true)) {
+        pass.close();
+        door.leave();
+      }
     }
   }
 
@@ -175,10 +181,20 @@ public final class Sandbox {
    * Resumes the sandbox for a piece of work, with its certificate verified and its clock right.
    *
    * @throws ForkdException UNAVAILABLE when it has failed or is being killed, ABORTED when the
-   *     handshake is refused
+   *     handshake is refused or the sandbox is being suspended
    */
   public Session enter() {
     checkAlive();
+    door.enter(id);
+    try {
+      return admit();
+    } catch (RuntimeException e) {
+      door.leave();
+      throw e;
+    }
+  }
+
+  private Session admit() {
     boolean verified = record.certificate().state() == Certificate.State.VERIFIED;
     RunGate.Pass pass =
         gate.enter(
@@ -256,6 +272,23 @@ public final class Sandbox {
       enter().close();
     }
     return new BranchGrip(gate.grip());
+  }
+
+  /**
+   * Keeps requests out, so that what is saved from now on is all that anybody was told of. Verifies
+   * the sandbox first; branches are still possible.
+   *
+   * @param patience for requests under way
+   * @return lets them in again when closed
+   * @throws ForkdException FAILED_PRECONDITION when requests do not end, ABORTED when they are kept
+   *     out already
+   */
+  public Door.Shut shutDoor(Duration patience) {
+    checkAlive();
+    if (record.certificate().state() != Certificate.State.VERIFIED) {
+      enter().close();
+    }
+    return door.shut(id, patience);
   }
 
   private void certify() {

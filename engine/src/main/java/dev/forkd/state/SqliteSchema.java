@@ -78,7 +78,26 @@ final class SqliteSchema {
               "DROP TABLE operation_step",
               "DROP TABLE operation",
               "DROP TABLE layer_ref",
-              "DROP TABLE layer"));
+              "DROP TABLE layer"),
+          List.of(
+              """
+              CREATE TABLE workspace (
+                name TEXT PRIMARY KEY NOT NULL,
+                id TEXT NOT NULL,
+                state TEXT NOT NULL CHECK (state IN ('CREATING', 'RUNNING', 'SUSPENDING',
+                  'SETTLING', 'SUSPENDED', 'RESUMING', 'DELETING')),
+                source_tag TEXT NOT NULL,
+                sandbox_id TEXT,
+                next_sandbox_id TEXT,
+                state_tag TEXT,
+                staged_tag TEXT,
+                retired_tag TEXT,
+                generation INTEGER NOT NULL,
+                memory_limit_mib INTEGER,
+                created_unix_millis INTEGER NOT NULL,
+                active_unix_millis INTEGER NOT NULL
+              ) STRICT
+              """));
 
   private SqliteSchema() {}
 

@@ -369,4 +369,29 @@ public final class SqliteStateStore implements StateStore {
   public List<SandboxRow> listSandboxes() {
     return read(Tx::listSandboxes);
   }
+
+  @Override
+  public void insertWorkspace(WorkspaceRow row) {
+    write(tx -> tx.insertWorkspace(row));
+  }
+
+  @Override
+  public void updateWorkspace(WorkspaceRow row) {
+    write(tx -> tx.updateWorkspace(row));
+  }
+
+  @Override
+  public boolean deleteWorkspace(String name) {
+    return inTransaction(tx -> tx.deleteWorkspace(name));
+  }
+
+  @Override
+  public Optional<WorkspaceRow> findWorkspace(String name) {
+    return read(tx -> tx.findWorkspace(name));
+  }
+
+  @Override
+  public List<WorkspaceRow> listWorkspaces() {
+    return read(Tx::listWorkspaces);
+  }
 }

@@ -18,6 +18,10 @@ final class SqliteTx implements Tx {
       "id, state, snapshot_tag, pid, start_ticks, created_unix_millis, memory_limit_mib,"
           + " detail_json";
 
+  private static final String WORKSPACE_COLUMNS =
+      "name, id, state, source_tag, sandbox_id, next_sandbox_id, state_tag, staged_tag, retired_tag,"
+          + " generation, memory_limit_mib, created_unix_millis, active_unix_millis";
+
   private final Sql sql;
   private final Path file;
 
@@ -136,6 +140,72 @@ final class SqliteTx implements Tx {
     return query("SELECT " + SANDBOX_COLUMNS + " FROM sandbox ORDER BY id", this::sandbox);
   }
 
+  @Override
+  public void insertWorkspace(WorkspaceRow row) {
+    int added =
+        update(
+            "INSERT INTO workspace ("
+                + WORKSPACE_COLUMNS
+                + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            row.name(),
+            row.id(),
+            row.state().name(),
+            row.sourceTag(),
+            row.sandboxId().orElse(null),
+            row.nextSandboxId().orElse(null),
+            row.stateTag().orElse(null),
+            row.stagedTag().orElse(null),
+            row.retiredTag().orElse(null),
+            row.generation(),
+            row.memoryLimitMib().orElse(null),
+            row.createdUnixMillis(),
+            row.activeUnixMillis());
+    requireAdded(added, "workspace", row.name());
+  }
+
+  @Override
+  public void updateWorkspace(WorkspaceRow row) {
+    int changed =
+        update(
+            "UPDATE workspace SET id = ?, state = ?, source_tag = ?, sandbox_id = ?,"
+                + " next_sandbox_id = ?, state_tag = ?, staged_tag = ?, retired_tag = ?,"
+                + " generation = ?, memory_limit_mib = ?, created_unix_millis = ?,"
+                + " active_unix_millis = ? WHERE name = ?",
+            row.id(),
+            row.state().name(),
+            row.sourceTag(),
+            row.sandboxId().orElse(null),
+            row.nextSandboxId().orElse(null),
+            row.stateTag().orElse(null),
+            row.stagedTag().orElse(null),
+            row.retiredTag().orElse(null),
+            row.generation(),
+            row.memoryLimitMib().orElse(null),
+            row.createdUnixMillis(),
+            row.activeUnixMillis(),
+            row.name());
+    requireFound(changed, "workspace", row.name());
+  }
+
+  @Override
+  public boolean deleteWorkspace(String name) {
+    return update("DELETE FROM workspace WHERE name = ?", name) > 0;
+  }
+
+  @Override
+  public Optional<WorkspaceRow> findWorkspace(String name) {
+    return first(
+        query(
+            "SELECT " + WORKSPACE_COLUMNS + " FROM workspace WHERE name = ?",
+            this::workspace,
+            name));
+  }
+
+  @Override
+  public List<WorkspaceRow> listWorkspaces() {
+    return query("SELECT " + WORKSPACE_COLUMNS + " FROM workspace ORDER BY name", this::workspace);
+  }
+
   private SnapshotRow snapshot(ResultSet row) throws SQLException {
     return new SnapshotRow(
         row.getString(1),
@@ -149,8 +219,6 @@ final class SqliteTx implements Tx {
   }
 
   private SandboxRow sandbox(ResultSet row) throws SQLException {
-    int limitMib = row.getInt(7);
-    Optional<Integer> limit = row.wasNull() ? Optional.empty() : Optional.of(limitMib);
     return new SandboxRow(
         row.getString(1),
         SandboxState.valueOf(row.getString(2)),
@@ -158,12 +226,34 @@ final class SqliteTx implements Tx {
         row.getLong(4),
         row.getLong(5),
         row.getLong(6),
-        limit,
+        optionalInt(row, 7),
         row.getString(8));
+  }
+
+  private WorkspaceRow workspace(ResultSet row) throws SQLException {
+    return new WorkspaceRow(
+        row.getString(1),
+        row.getString(2),
+        WorkspaceState.valueOf(row.getString(3)),
+        row.getString(4),
+        optional(row, 5),
+        optional(row, 6),
+        optional(row, 7),
+        optional(row, 8),
+        optional(row, 9),
+        row.getLong(10),
+        optionalInt(row, 11),
+        row.getLong(12),
+        row.getLong(13));
   }
 
   private static Optional<String> optional(ResultSet row, int column) throws SQLException {
     return Optional.ofNullable(row.getString(column));
+  }
+
+  private static Optional<Integer> optionalInt(ResultSet row, int column) throws SQLException {
+    int value = row.getInt(column);
+    return row.wasNull() ? Optional.empty() : Optional.of(value);
   }
 
   private static <T> Optional<T> first(List<T> rows) {

@@ -4,7 +4,7 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * What can be asked of the state store. Lists are sorted by id.
+ * What can be asked of the state store. Lists are sorted by id, tag or name.
  *
  * <p>Inserting what exists is {@code ALREADY_EXISTS}, updating what does not is {@code NOT_FOUND};
  * deleting what does not exist is no error, so that an undo can run twice.
@@ -42,4 +42,19 @@ public interface Tx {
   Optional<SandboxRow> findSandbox(String id);
 
   List<SandboxRow> listSandboxes();
+
+  void insertWorkspace(WorkspaceRow row);
+
+  void updateWorkspace(WorkspaceRow row);
+
+  /**
+   * Removes the row.
+   *
+   * @return whether there was one
+   */
+  boolean deleteWorkspace(String name);
+
+  Optional<WorkspaceRow> findWorkspace(String name);
+
+  List<WorkspaceRow> listWorkspaces();
 }

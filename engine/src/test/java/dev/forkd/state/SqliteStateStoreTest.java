@@ -69,6 +69,51 @@ class SqliteStateStoreTest {
     }
   }
 
+  /** A workspace is stored field by field, and every state is one the table knows. */
+  @Test
+  void workspacesSurviveReopening() {
+    WorkspaceRow first =
+        WorkspaceRow.creating("w", "python", "sb0123456789ab", Optional.of(256), 5);
+    WorkspaceRow full =
+        new WorkspaceRow(
+            "a",
+            "ws-sb1",
+            WorkspaceState.SETTLING,
+            "python",
+            Optional.of("sb1"),
+            Optional.of("sb2"),
+            Optional.of("s1"),
+            Optional.of("s2"),
+            Optional.of("s3"),
+            7,
+            Optional.empty(),
+            1L << 40,
+            1L << 41);
+    try (StateStore store = open()) {
+      store.insertWorkspace(first);
+      store.insertWorkspace(full);
+      assertCode(() -> store.insertWorkspace(first), ErrorCode.ALREADY_EXISTS, "'w'");
+      for (WorkspaceRow row :
+          List.of(
+              first.started(6),
+              first.started(6).suspending("s", 1),
+              first.started(6).suspending("s", 1).saved(8),
+              first.started(6).suspending("s", 1).saved(8).settled(),
+              first.started(6).resuming("sb9"),
+              first.deleting())) {
+        store.updateWorkspace(row);
+        assertThat(store.findWorkspace("w")).contains(row);
+      }
+      store.updateWorkspace(first);
+    }
+    try (StateStore store = open()) {
+      assertThat(store.listWorkspaces()).containsExactly(full, first);
+      assertThat(store.deleteWorkspace("a")).isTrue();
+      assertThat(store.deleteWorkspace("a")).isFalse();
+      assertCode(() -> store.updateWorkspace(full), ErrorCode.NOT_FOUND, "'a'");
+    }
+  }
+
   /** Names are taken once, updates need a row, deletes may be repeated; each says which it was. */
   @Test
   void misuseIsNamed() {
@@ -205,6 +250,7 @@ class SqliteStateStoreTest {
       for (String table : List.of("layer", "layer_ref", "operation", "operation_step")) {
         statement.execute("CREATE TABLE " + table + " (id TEXT)");
       }
+      statement.execute("DROP TABLE workspace");
       statement.execute("PRAGMA user_version = 1");
     }
     try (StateStore store = open()) {
@@ -216,7 +262,7 @@ class SqliteStateStoreTest {
             statement.executeQuery(
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type ="
                     + " 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name)")) {
-      assertThat(tables.getString(1)).isEqualTo("sandbox,snapshot");
+      assertThat(tables.getString(1)).isEqualTo("sandbox,snapshot,workspace");
     }
   }
 

@@ -34,6 +34,7 @@ class ArchitectureTest {
     "dev.forkd.sandbox..",
     "dev.forkd.fork..",
     "dev.forkd.branch..",
+    "dev.forkd.workspace..",
     "dev.forkd.local..",
     "dev.forkd.template..",
     "dev.forkd.process..",

@@ -1,0 +1,50 @@
+package dev.forkd.engine;
+
+import dev.forkd.api.WorkspaceName;
+import java.util.List;
+
+/**
+ * Workspaces: named sandboxes that can be put away and taken up again. An unknown name is {@code
+ * NOT_FOUND}. While one of these methods works on a workspace, another one for the same workspace
+ * is {@code ABORTED}.
+ */
+public interface Workspaces {
+  /** All of them, sorted by name. */
+  List<WorkspaceView> list();
+
+  WorkspaceView get(WorkspaceName name);
+
+  /**
+   * Forks a sandbox and gives it a name.
+   *
+   * @throws dev.forkd.api.ForkdException ALREADY_EXISTS when the name is taken, NOT_FOUND when the
+   *     snapshot does not exist
+   */
+  WorkspaceView create(WorkspaceSpec spec);
+
+  /**
+   * Saves the workspace's sandbox as a new snapshot and ends it. Whatever fails before that is
+   * durable, the sandbox lives on and the former state is untouched. Requests to the sandbox that
+   * are under way are waited for a while; new ones are refused meanwhile.
+   *
+   * @param diff store only the memory that diverged, instead of all of it
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is suspended already, or
+   *     requests to its sandbox do not end; NOT_FOUND when its sandbox is gone
+   */
+  WorkspaceView suspend(WorkspaceName name, boolean diff);
+
+  /**
+   * Forks a sandbox from what the workspace was last saved as, or from its source when it never
+   * was.
+   *
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it runs, NOT_FOUND when that
+   *     snapshot does not exist any more
+   */
+  WorkspaceView resume(WorkspaceName name);
+
+  /**
+   * Ends its sandbox and removes it and its saved state; never its source. A state that other
+   * snapshots name as their parent stays as a snapshot like any other.
+   */
+  void delete(WorkspaceName name);
+}

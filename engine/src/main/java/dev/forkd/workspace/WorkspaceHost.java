@@ -1,0 +1,58 @@
+package dev.forkd.workspace;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.state.Tx;
+import java.util.Optional;
+import java.util.OptionalLong;
+
+/** What workspaces need of sandboxes and snapshots. Failures are ForkdExceptions. */
+public interface WorkspaceHost {
+  /** Writes down whose sandbox it is, in the transaction that writes down the sandbox. */
+  @FunctionalInterface
+  interface Claim {
+    void claim(Tx tx, SandboxId id);
+  }
+
+  /**
+   * Forks one sandbox; nothing of it is left when that fails.
+   *
+   * @param claim runs once, before anything is made that would outlive this process
+   */
+  SandboxId fork(Tag snapshot, OptionalLong memoryLimitMib, Claim claim);
+
+  /** The sandbox, failed or not. */
+  Optional<SandboxView> sandbox(SandboxId id);
+
+  /** Ends a sandbox and removes all it holds; one that is gone already is fine. */
+  void kill(SandboxId id);
+
+  /**
+   * Keeps new requests from a sandbox and waits a while for those under way.
+   *
+   * @throws dev.forkd.api.ForkdException NOT_FOUND when there is none, UNAVAILABLE when it has
+   *     failed, FAILED_PRECONDITION when requests do not end
+   */
+  Hold hold(SandboxId id);
+
+  /** A sandbox that no request changes any more; closing lets requests in again. */
+  interface Hold extends AutoCloseable {
+    /** Saves the sandbox; it is durable on return. */
+    void save(Tag tag, boolean diff);
+
+    @Override
+    void close();
+  }
+
+  /** The snapshot, in whatever state it is. */
+  Optional<Snapshot> snapshot(Tag tag);
+
+  /**
+   * Removes a snapshot; one that is gone already is fine.
+   *
+   * @return false when it was kept because other snapshots name it as their parent
+   */
+  boolean remove(Tag tag);
+}

@@ -1,0 +1,167 @@
+package dev.forkd.workspace;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.Certificate;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.fault.FaultPoint;
+import dev.forkd.state.StateStore;
+import java.nio.file.Path;
+import java.util.HashSet;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.OptionalLong;
+import java.util.Set;
+import java.util.TreeMap;
+
+/**
+ * Sandboxes and snapshots that are a number each, which is what must not be lost. They outlive the
+ * process that made them, as VMs and files do.
+ */
+final class FakeHost implements WorkspaceHost {
+  /** What is in a sandbox, by id. */
+  final Map<SandboxId, Integer> sandboxes = new TreeMap<>();
+
+  /** What is in a snapshot, by tag. */
+  final Map<Tag, Integer> snapshots = new TreeMap<>();
+
+  final Map<SandboxId, OptionalLong> limits = new TreeMap<>();
+  final Set<SandboxId> failed = new HashSet<>();
+  final Set<Tag> unusable = new HashSet<>();
+  final Set<Tag> parents = new HashSet<>();
+  private final Map<Tag, SandboxId> branchedFrom = new TreeMap<>();
+  private int counter;
+
+  /** The process that uses the host now. */
+  private StateStore store;
+
+  private FaultPoint fault = _ -> {};
+  boolean failFork;
+  boolean failSave;
+  boolean failKill;
+  Runnable duringSave = () -> {};
+
+  FakeHost(StateStore store) {
+    this.store = store;
+    snapshots.put(new Tag("python"), 0);
+  }
+
+  void usedBy(StateStore newStore, FaultPoint newFault) {
+    store = newStore;
+    fault = newFault;
+  }
+
+  /** The machine was switched off. */
+  void loseSandboxes() {
+    sandboxes.clear();
+  }
+
+  @Override
+  public SandboxId fork(Tag snapshot, OptionalLong memoryLimitMib, Claim claim) {
+    Integer content = snapshots.get(snapshot);
+    if (content == null) {
+      throw new ForkdException(ErrorCode.NOT_FOUND, "no snapshot " + snapshot);
+    }
+    SandboxId id = new SandboxId("sb%012x".formatted(++counter));
+    store.inTransaction(tx -> {
+      claim.claim(tx, id);
+      return true;
+    });
+    fault.reach("host.fork");
+    if (failFork) {
+      throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "no memory");
+    }
+    sandboxes.put(id, content);
+    limits.put(id, memoryLimitMib);
+    return id;
+  }
+
+  @Override
+  public Optional<SandboxView> sandbox(SandboxId id) {
+    return sandboxes.containsKey(id)
+        ? Optional.of(
+            new SandboxView(
+                id,
+                new Tag("python"),
+                1,
+                OptionalInt.of(7),
+                OptionalLong.empty(),
+                0,
+                Optional.empty(),
+                "emulation",
+                failed.contains(id) ? "failed" : "idle",
+                failed.contains(id) ? Optional.of("its VMM ended") : Optional.empty(),
+                512,
+                OptionalLong.empty(),
+                Certificate.pending()))
+        : Optional.empty();
+  }
+
+  @Override
+  public void kill(SandboxId id) {
+    if (failKill) {
+      throw new ForkdException(ErrorCode.INTERNAL, "a cgroup cannot be removed");
+    }
+    sandboxes.remove(id);
+  }
+
+  @Override
+  public Hold hold(SandboxId id) {
+    return new Hold() {
+      @Override
+      public void save(Tag tag, boolean diff) {
+        duringSave.run();
+        if (snapshots.containsKey(tag)) {
+          throw new ForkdException(ErrorCode.ALREADY_EXISTS, "snapshot " + tag + " exists");
+        }
+        fault.reach("host.save");
+        if (failSave) {
+          throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "disk full");
+        }
+        snapshots.put(tag, sandboxes.get(id));
+        branchedFrom.put(tag, id);
+      }
+
+      @Override
+      public void close() {}
+    };
+  }
+
+  @Override
+  public Optional<Snapshot> snapshot(Tag tag) {
+    return snapshots.containsKey(tag)
+        ? Optional.of(
+            new Snapshot(
+                tag,
+                Path.of("/snapshots", tag.value()),
+                1,
+                unusable.contains(tag) ? Snapshot.Status.FAILED : Snapshot.Status.READY,
+                false,
+                Optional.empty(),
+                Optional.ofNullable(branchedFrom.get(tag)),
+                Optional.empty(),
+                OptionalLong.empty(),
+                OptionalLong.empty(),
+                OptionalLong.empty(),
+                OptionalLong.empty(),
+                OptionalLong.empty(),
+                512,
+                1,
+                1,
+                Optional.empty()))
+        : Optional.empty();
+  }
+
+  @Override
+  public boolean remove(Tag tag) {
+    if (parents.contains(tag)) {
+      return false;
+    }
+    snapshots.remove(tag);
+    return true;
+  }
+}
