@@ -9,6 +9,9 @@ import java.util.List;
  * is {@code ABORTED}.
  */
 public interface Workspaces {
+  /** The detail of a FAILED_PRECONDITION that says what the workspace already is. */
+  String STATUS = "workspace_status";
+
   /** All of them, sorted by name. */
   List<WorkspaceView> list();
 
@@ -28,8 +31,8 @@ public interface Workspaces {
    * are under way are waited for a while; new ones are refused meanwhile.
    *
    * @param diff store only the memory that diverged, instead of all of it
-   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is suspended already, or
-   *     requests to its sandbox do not end; NOT_FOUND when its sandbox is gone
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is suspended already ({@link
+   *     #STATUS} tells), or requests to its sandbox do not end; NOT_FOUND when its sandbox is gone
    */
   WorkspaceView suspend(WorkspaceName name, boolean diff);
 
@@ -37,8 +40,8 @@ public interface Workspaces {
    * Forks a sandbox from what the workspace was last saved as, or from its source when it never
    * was.
    *
-   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it runs, NOT_FOUND when that
-   *     snapshot does not exist any more
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it runs ({@link #STATUS} tells),
+   *     NOT_FOUND when that snapshot does not exist any more
    */
   WorkspaceView resume(WorkspaceName name);
 

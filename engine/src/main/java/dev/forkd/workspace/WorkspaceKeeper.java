@@ -104,8 +104,8 @@ public final class WorkspaceKeeper implements Workspaces {
     try (Turn _ = turn(name, "resumed")) {
       WorkspaceRow row = settled(require(name));
       if (views.status(row) == WorkspaceView.Status.RUNNING) {
-        throw new ForkdException(
-            ErrorCode.FAILED_PRECONDITION,
+        throw already(
+            WorkspaceView.Status.RUNNING,
             "workspace '" + name + "' runs already, in sandbox " + row.sandboxId().orElse("?"));
       }
       WorkspaceRow resumed;
@@ -203,8 +203,9 @@ public final class WorkspaceKeeper implements Workspaces {
     return switch (views.status(row)) {
       case RUNNING -> new SandboxId(row.sandboxId().orElseThrow());
       case SUSPENDED ->
-          throw new ForkdException(
-              ErrorCode.FAILED_PRECONDITION, "workspace '" + name + "' is suspended already");
+          throw already(
+              WorkspaceView.Status.SUSPENDED,
+              "workspace '" + name + "' is not running: it is suspended already");
       case STALE ->
           throw new ForkdException(
               ErrorCode.NOT_FOUND,
@@ -218,6 +219,11 @@ public final class WorkspaceKeeper implements Workspaces {
                       .map(tag -> "its last state '" + tag + "'")
                       .orElse("its source '" + row.sourceTag() + "'"));
     };
+  }
+
+  private static ForkdException already(WorkspaceView.Status status, String message) {
+    return new ForkdException(
+        ErrorCode.FAILED_PRECONDITION, message, Map.of(STATUS, status.name()), null);
   }
 
   @Override

@@ -1,6 +1,7 @@
 package dev.forkd.sdk;
 
 import dev.forkd.api.ErrorCode;
+import dev.forkd.api.rest.CreateWorkspace;
 import dev.forkd.api.rest.Health;
 import dev.forkd.api.rest.Json;
 import dev.forkd.api.rest.MalformedJsonException;
@@ -9,6 +10,7 @@ import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.api.rest.TemplateLine;
 import dev.forkd.api.rest.VersionInfo;
+import dev.forkd.api.rest.WorkspaceInfo;
 import java.io.EOFException;
 import java.io.IOException;
 import java.io.InputStream;
@@ -22,6 +24,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.function.Consumer;
 import javax.net.ssl.SSLContext;
 
@@ -206,6 +209,37 @@ public final class Forkd implements AutoCloseable {
   /** Forks children of a snapshot: all, or none and an exception. */
   public List<Sandbox> fork(String tag, ForkOptions options) {
     return Snapshot.fork(transport, tag, options);
+  }
+
+  /** All workspaces, by name. */
+  public List<Workspace> workspaces() {
+    return transport.getList("/v1/workspaces", WorkspaceInfo.class).stream()
+        .map(info -> new Workspace(transport, info))
+        .toList();
+  }
+
+  public Workspace workspace(String name) {
+    return new Workspace(transport, Workspace.get(transport, name));
+  }
+
+  /** Forks a sandbox of a snapshot and gives it a name, under which it can be suspended. */
+  public Workspace createWorkspace(String name, String tag) {
+    return createWorkspace(name, tag, OptionalLong.empty());
+  }
+
+  /**
+   * The same with a limit.
+   *
+   * @param memoryLimitMib hard limit on the host memory of each of the workspace's sandboxes
+   */
+  public Workspace createWorkspace(String name, String tag, OptionalLong memoryLimitMib) {
+    return new Workspace(
+        transport,
+        transport.post(
+            "/v1/workspaces",
+            new CreateWorkspace(name, tag, false, memoryLimitMib),
+            WorkspaceInfo.class,
+            transport.timeout()));
   }
 
   /**

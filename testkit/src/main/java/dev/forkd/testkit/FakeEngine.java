@@ -23,6 +23,7 @@ import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.engine.TemplateSpec;
+import dev.forkd.engine.Workspaces;
 import java.io.ByteArrayOutputStream;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -59,6 +60,7 @@ public final class FakeEngine implements ForkdEngine {
   private final AtomicReference<Runnable> duringBranch = new AtomicReference<>(() -> {});
   private final AtomicInteger failingChildren = new AtomicInteger();
   private final AtomicReference<Runnable> onClose = new AtomicReference<>(() -> {});
+  private final FakeWorkspaces workspaces = new FakeWorkspaces(this);
   private volatile boolean closed;
 
   /** A sandbox: what is seen of it, its files and its running processes. */
@@ -136,7 +138,7 @@ public final class FakeEngine implements ForkdEngine {
     snapshots.put(snapshot.tag(), snapshot);
   }
 
-  private void mayFail() {
+  void mayFail() {
     Optional<ForkdException> failure = nextFailure.getAndSet(Optional.empty());
     if (failure.isPresent()) {
       throw failure.get();
@@ -274,6 +276,7 @@ public final class FakeEngine implements ForkdEngine {
   @Override
   public void deleteSnapshot(Tag tag, DeleteMode mode) {
     snapshot(tag);
+    workspaces.deleting(tag, mode);
     List<Tag> dependents = dependents(tag);
     if (!dependents.isEmpty() && mode == DeleteMode.REFUSE) {
       throw new ForkdException(
@@ -532,6 +535,11 @@ public final class FakeEngine implements ForkdEngine {
 
   private static EvalResult value(String repr, String stdout) {
     return new EvalResult(Optional.of(repr), Optional.empty(), Optional.empty(), stdout, 0.7);
+  }
+
+  @Override
+  public Workspaces workspaces() {
+    return workspaces;
   }
 
   @Override

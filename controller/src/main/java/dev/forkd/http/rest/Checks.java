@@ -23,6 +23,19 @@ final class Checks {
     return value;
   }
 
+  /** A limit on the host memory of a sandbox. */
+  static void memoryLimit(OptionalLong mib) {
+    mib.ifPresent(value -> inRange("memory_limit_mib", value, 1, 1L << 24));
+  }
+
+  /** What the published clients may ask for, and is not offered. */
+  static void noNetns(boolean perChildNetns) {
+    if (perChildNetns) {
+      throw new ForkdException(
+          ErrorCode.UNIMPLEMENTED, "guests have no network yet; leave 'per_child_netns' out");
+    }
+  }
+
   /** The time limit of a command or an evaluation. */
   static Duration timeout(OptionalLong seconds) {
     return seconds.isEmpty()

@@ -32,6 +32,7 @@ public final class RestRoutes {
                 new ExecRoutes(engine, meters).routes(),
                 new ExecStreamRoutes(engine, meters, nanoClock).routes(),
                 new FileRoutes(engine).routes(),
+                new WorkspaceRoutes(engine).routes(),
                 new TemplateRoutes(engine).routes())
             .flatMap(List::stream)
             .toList();

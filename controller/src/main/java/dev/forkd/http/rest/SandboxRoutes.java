@@ -1,6 +1,5 @@
 package dev.forkd.http.rest;
 
-import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
@@ -80,9 +79,7 @@ final class SandboxRoutes {
   private static ForkSpec spec(CreateSandboxes body) {
     Tag tag = new Tag(body.snapshotTag());
     long count = Checks.inRange("n", body.n().orElse(1), 1, ForkSpec.MAX_COUNT);
-    if (body.memoryLimitMib().isPresent()) {
-      Checks.inRange("memory_limit_mib", body.memoryLimitMib().getAsLong(), 1, 1L << 24);
-    }
+    Checks.memoryLimit(body.memoryLimitMib());
     String minIsolation = body.minIsolation().orElse("emulation");
     if (!minIsolation.equals("kvm") && !minIsolation.equals("emulation")) {
       throw Checks.invalid(
@@ -90,10 +87,7 @@ final class SandboxRoutes {
               + (minIsolation.length() > 40 ? minIsolation.substring(0, 40) + "…" : minIsolation)
               + "'; send kvm or emulation");
     }
-    if (body.perChildNetns()) {
-      throw new ForkdException(
-          ErrorCode.UNIMPLEMENTED, "guests have no network yet; leave 'per_child_netns' out");
-    }
+    Checks.noNetns(body.perChildNetns());
     return new ForkSpec(
         tag,
         Math.toIntExact(count),

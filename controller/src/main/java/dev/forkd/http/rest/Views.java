@@ -8,12 +8,14 @@ import dev.forkd.api.rest.PingResponse;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.api.rest.SnapshotInfoDetail;
+import dev.forkd.api.rest.WorkspaceInfo;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.SnapshotDetail;
+import dev.forkd.engine.WorkspaceView;
 import java.nio.file.Path;
 import java.util.Locale;
 import java.util.Optional;
@@ -93,6 +95,20 @@ final class Views {
         sandbox.memoryMib(),
         sandbox.divergedBytes(),
         Optional.of(certificate(sandbox.certificate())));
+  }
+
+  static WorkspaceInfo workspace(WorkspaceView workspace) {
+    return new WorkspaceInfo(
+        workspace.id(),
+        workspace.name().value(),
+        workspace.source().value(),
+        workspace.state().map(Tag::value),
+        workspace.status().name().toLowerCase(Locale.ROOT),
+        workspace.liveSandbox().map(id -> id.value()),
+        workspace.createdAtUnix(),
+        workspace.lastActiveUnix(),
+        workspace.lastBranchMemoryPath().map(Path::toString),
+        workspace.memoryLimitMib());
   }
 
   private static CertificateInfo certificate(Certificate certificate) {
