@@ -34,6 +34,7 @@ import picocli.CommandLine.Command;
       EvalCommand.class,
       CpCommand.class,
       BranchCommand.class,
+      WorkspaceCommand.class,
       TreeCommand.class,
       ImagesCommand.class,
       RmiCommand.class,
@@ -71,6 +72,9 @@ public final class Main implements Runnable {
     // What follows the sandbox is the guest's: `forkd exec ID ls -la` needs no `--`.
     subcommand(root, "exec").setStopAtPositional(true);
     subcommand(root, "eval").setUnmatchedOptionsArePositionalParams(true);
+    CommandLine workspace = subcommand(root, "workspace");
+    subcommand(workspace, "exec").setStopAtPositional(true);
+    subcommand(workspace, "eval").setUnmatchedOptionsArePositionalParams(true);
     return root.setOut(new PrintWriter(System.out, true, StandardCharsets.UTF_8))
         .setErr(new PrintWriter(System.err, true, StandardCharsets.UTF_8))
         .setExpandAtFiles(false)

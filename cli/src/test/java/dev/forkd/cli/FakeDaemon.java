@@ -10,6 +10,7 @@ import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.Executors;
@@ -46,7 +47,7 @@ final class FakeDaemon implements AutoCloseable {
   /** Runs a command line against this daemon. */
   Outcome run(String... words) {
     String[] all = new String[words.length + 2];
-    int command = words[0].equals("template") || words[0].equals("snapshot") ? 2 : 1;
+    int command = Set.of("template", "snapshot", "workspace").contains(words[0]) ? 2 : 1;
     System.arraycopy(words, 0, all, 0, command);
     all[command] = "--daemon-url=" + url();
     all[command + 1] = "--daemon-token=secret";
