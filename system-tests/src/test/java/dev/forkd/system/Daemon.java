@@ -2,6 +2,7 @@ package dev.forkd.system;
 
 import static org.awaitility.Awaitility.await;
 
+import dev.forkd.fault.FaultPoint;
 import dev.forkd.sdk.Forkd;
 import java.io.IOException;
 import java.net.ServerSocket;
@@ -25,6 +26,15 @@ final class Daemon implements AutoCloseable {
   }
 
   static Daemon start(String... more) throws IOException {
+    return start(List.of(), more);
+  }
+
+  /** One that ends, as a crash would end it, when it gets to this step of its work. */
+  static Daemon haltingAt(String step) throws IOException {
+    return start(List.of("-D" + FaultPoint.PROPERTY + "=" + step));
+  }
+
+  private static Daemon start(List<String> jvmOptions, String... more) throws IOException {
     Lab.release();
     Path token = Path.of("target", "system", "token").toAbsolutePath();
     Files.writeString(token, TOKEN);
@@ -32,21 +42,22 @@ final class Daemon implements AutoCloseable {
     try (ServerSocket free = new ServerSocket(0)) {
       port = free.getLocalPort();
     }
-    List<String> command =
-        new ArrayList<>(
-            List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "-cp",
-                System.getProperty("java.class.path"),
-                "dev.forkd.controller.Main",
-                "serve",
-                "--data-dir",
-                Lab.DATA_DIR.toString(),
-                "--token-file",
-                token.toString(),
-                "--bind",
-                "127.0.0.1:" + port));
+    List<String> command = new ArrayList<>();
+    command.add(Path.of(System.getProperty("java.home"), "bin", "java").toString());
+    command.addAll(jvmOptions);
+    command.addAll(
+        List.of(
+            "--enable-native-access=ALL-UNNAMED",
+            "-cp",
+            System.getProperty("java.class.path"),
+            "dev.forkd.controller.Main",
+            "serve",
+            "--data-dir",
+            Lab.DATA_DIR.toString(),
+            "--token-file",
+            token.toString(),
+            "--bind",
+            "127.0.0.1:" + port));
     command.addAll(List.of(more));
     Path log = Path.of("target", "system", "daemon.log").toAbsolutePath();
     Process process =
@@ -83,6 +94,12 @@ final class Daemon implements AutoCloseable {
 
   void kill() {
     process.destroyForcibly().onExit().join();
+  }
+
+  /** Waits for it to end by itself; gives its status. */
+  int awaitEnd() {
+    process.onExit().orTimeout(40, TimeUnit.SECONDS).join();
+    return process.exitValue();
   }
 
   @Override

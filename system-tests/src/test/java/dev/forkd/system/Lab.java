@@ -74,8 +74,9 @@ final class Lab {
         false);
   }
 
-  /** Ends every sandbox and removes every branch. */
+  /** Ends every workspace and sandbox and removes every branch. */
   static void clean(ForkdEngine engine) {
+    engine.workspaces().list().forEach(workspace -> engine.workspaces().delete(workspace.name()));
     engine.sandboxes().forEach(sandbox -> engine.kill(sandbox.id()));
     for (Snapshot snapshot : engine.snapshots()) {
       if (!snapshot.tag().equals(PYTHON)) {
