@@ -10,7 +10,6 @@ import dev.forkd.engine.ChildOutcome;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.SandboxView;
-import dev.forkd.engine.Snapshot;
 import dev.forkd.fork.Forker;
 import dev.forkd.sandbox.Door;
 import dev.forkd.sandbox.Sandbox;
@@ -39,8 +38,10 @@ record LocalWorkspaceHost(
   }
 
   @Override
-  public Optional<SandboxView> sandbox(SandboxId id) {
-    return unlessGone(() -> sandboxes.get(id).view(false));
+  public Optional<Living> living(SandboxId id) {
+    return unlessGone(() -> sandboxes.get(id).view(false))
+        .filter(sandbox -> sandbox.failure().isEmpty() && sandbox.pid().isPresent())
+        .map(sandbox -> new Living(id, sandbox.lastBranchMemoryPath()));
   }
 
   @Override
@@ -86,8 +87,9 @@ record LocalWorkspaceHost(
   }
 
   @Override
-  public Optional<Snapshot> snapshot(Tag tag) {
-    return unlessGone(() -> snapshots.get(tag));
+  public Optional<Saved> snapshot(Tag tag) {
+    return unlessGone(() -> snapshots.get(tag))
+        .map(found -> new Saved(tag, found.branchedFrom(), found.bootable(), found.dir()));
   }
 
   @Override

@@ -2,9 +2,8 @@ package dev.forkd.workspace;
 
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
-import dev.forkd.engine.SandboxView;
-import dev.forkd.engine.Snapshot;
 import dev.forkd.state.Tx;
+import java.nio.file.Path;
 import java.util.Optional;
 import java.util.OptionalLong;
 
@@ -23,8 +22,11 @@ public interface WorkspaceHost {
    */
   SandboxId fork(Tag snapshot, OptionalLong memoryLimitMib, Claim claim);
 
-  /** The sandbox, failed or not. */
-  Optional<SandboxView> sandbox(SandboxId id);
+  /** A sandbox that has not failed. */
+  record Living(SandboxId id, Optional<Path> lastBranchMemoryPath) {}
+
+  /** The sandbox, if it is there and has not failed. */
+  Optional<Living> living(SandboxId id);
 
   /** Ends a sandbox and removes all it holds; one that is gone already is fine. */
   void kill(SandboxId id);
@@ -46,8 +48,16 @@ public interface WorkspaceHost {
     void close();
   }
 
+  /**
+   * A snapshot.
+   *
+   * @param branchedFrom empty for a template, and where that is not known
+   * @param usable it is whole, so that sandboxes can be forked from it
+   */
+  record Saved(Tag tag, Optional<SandboxId> branchedFrom, boolean usable, Path dir) {}
+
   /** The snapshot, in whatever state it is. */
-  Optional<Snapshot> snapshot(Tag tag);
+  Optional<Saved> snapshot(Tag tag);
 
   /**
    * Removes a snapshot; one that is gone already is fine.

@@ -3,7 +3,6 @@ package dev.forkd.workspace;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
-import dev.forkd.engine.Snapshot;
 import dev.forkd.state.StateStore;
 import dev.forkd.state.WorkspaceRow;
 import java.time.InstantSource;
@@ -51,10 +50,10 @@ record WorkspaceRecovery(
         yield Optional.of("undone: resumption");
       }
       case SUSPENDING -> {
-        Optional<Snapshot> staged = staged(row);
+        Optional<WorkspaceHost.Saved> staged = staged(row);
         // Nobody was answered anything since the sandbox was saved, so finishing loses nothing; and
         // when the sandbox did not survive, this is all there is.
-        if (staged.filter(Snapshot::bootable).isPresent()) {
+        if (staged.filter(WorkspaceHost.Saved::usable).isPresent()) {
           WorkspaceRow saved = row.saved(clock.millis());
           store.updateWorkspace(saved);
           endings.settle(saved);
@@ -84,7 +83,7 @@ record WorkspaceRecovery(
   }
 
   /** What the workspace's sandbox was saved as; not what others may have put under that tag. */
-  private Optional<Snapshot> staged(WorkspaceRow row) {
+  private Optional<WorkspaceHost.Saved> staged(WorkspaceRow row) {
     return row.stagedTag()
         .flatMap(tag -> host.snapshot(new Tag(tag)))
         .filter(found -> found.branchedFrom().map(SandboxId::value).equals(row.sandboxId()));

@@ -3,8 +3,6 @@ package dev.forkd.workspace;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.api.WorkspaceName;
-import dev.forkd.engine.SandboxView;
-import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.WorkspaceView;
 import dev.forkd.state.WorkspaceRow;
 import dev.forkd.state.WorkspaceState;
@@ -15,10 +13,8 @@ import java.util.OptionalLong;
 record WorkspaceViews(WorkspaceHost host) {
 
   /** The sandbox, if it is there and has not failed. */
-  Optional<SandboxView> living(Optional<String> sandboxId) {
-    return sandboxId
-        .flatMap(id -> host.sandbox(new SandboxId(id)))
-        .filter(sandbox -> sandbox.failure().isEmpty() && sandbox.pid().isPresent());
+  Optional<WorkspaceHost.Living> living(Optional<String> sandboxId) {
+    return sandboxId.flatMap(id -> host.living(new SandboxId(id)));
   }
 
   WorkspaceView.Status status(WorkspaceRow row) {
@@ -31,7 +27,7 @@ record WorkspaceViews(WorkspaceHost host) {
   }
 
   WorkspaceView view(WorkspaceRow row) {
-    Optional<SandboxView> live =
+    Optional<WorkspaceHost.Living> live =
         row.state() == WorkspaceState.SETTLING ? Optional.empty() : living(row.sandboxId());
     return new WorkspaceView(
         row.id(),
@@ -39,13 +35,15 @@ record WorkspaceViews(WorkspaceHost host) {
         new Tag(row.sourceTag()),
         row.stateTag().map(Tag::new),
         live.isPresent() ? WorkspaceView.Status.RUNNING : status(row),
-        live.map(SandboxView::id),
+        live.map(WorkspaceHost.Living::id),
         limit(row),
         row.createdUnixMillis() / 1000,
         row.activeUnixMillis() / 1000,
         live.isPresent()
             ? live.get().lastBranchMemoryPath()
-            : row.stateTag().flatMap(tag -> host.snapshot(new Tag(tag))).map(Snapshot::dir));
+            : row.stateTag()
+                .flatMap(tag -> host.snapshot(new Tag(tag)))
+                .map(WorkspaceHost.Saved::dir));
   }
 
   static OptionalLong limit(WorkspaceRow row) {

@@ -4,16 +4,12 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
-import dev.forkd.engine.Certificate;
-import dev.forkd.engine.SandboxView;
-import dev.forkd.engine.Snapshot;
 import dev.forkd.fault.FaultPoint;
 import dev.forkd.state.StateStore;
 import java.nio.file.Path;
 import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.TreeMap;
@@ -81,23 +77,9 @@ final class FakeHost implements WorkspaceHost {
   }
 
   @Override
-  public Optional<SandboxView> sandbox(SandboxId id) {
-    return sandboxes.containsKey(id)
-        ? Optional.of(
-            new SandboxView(
-                id,
-                new Tag("python"),
-                1,
-                OptionalInt.of(7),
-                OptionalLong.empty(),
-                0,
-                Optional.empty(),
-                "emulation",
-                failed.contains(id) ? "failed" : "idle",
-                failed.contains(id) ? Optional.of("its VMM ended") : Optional.empty(),
-                512,
-                OptionalLong.empty(),
-                Certificate.pending()))
+  public Optional<Living> living(SandboxId id) {
+    return sandboxes.containsKey(id) && !failed.contains(id)
+        ? Optional.of(new Living(id, Optional.empty()))
         : Optional.empty();
   }
 
@@ -132,27 +114,14 @@ final class FakeHost implements WorkspaceHost {
   }
 
   @Override
-  public Optional<Snapshot> snapshot(Tag tag) {
+  public Optional<Saved> snapshot(Tag tag) {
     return snapshots.containsKey(tag)
         ? Optional.of(
-            new Snapshot(
+            new Saved(
                 tag,
-                Path.of("/snapshots", tag.value()),
-                1,
-                unusable.contains(tag) ? Snapshot.Status.FAILED : Snapshot.Status.READY,
-                false,
-                Optional.empty(),
                 Optional.ofNullable(branchedFrom.get(tag)),
-                Optional.empty(),
-                OptionalLong.empty(),
-                OptionalLong.empty(),
-                OptionalLong.empty(),
-                OptionalLong.empty(),
-                OptionalLong.empty(),
-                512,
-                1,
-                1,
-                Optional.empty()))
+                !unusable.contains(tag),
+                Path.of("/snapshots", tag.value())))
         : Optional.empty();
   }
 

@@ -111,7 +111,7 @@ class WorkspaceSystemTest {
   /** Chains do not grow with the rounds, however many there are. */
   @Test
   @EnabledIfEnvironmentVariable(named = "FORKD_TEST_ALL", matches = "1")
-  void aHundredTimesSuspended() throws Exception {
+  void sixtyTimesSuspended() throws Exception {
     SandboxId sandbox = create();
     Lab.eval(sandbox, "n = 0");
     for (int round = 1; round <= 60; round++) {
@@ -256,18 +256,28 @@ class WorkspaceSystemTest {
     assertThat(Lab.eval(other, "n")).isEqualTo("5");
   }
 
-  /** A name of any length, and a memory limit that stays. */
+  /** A name of any length; and a sandbox that never ran is saved as well. */
   @Test
-  void longNamesAndLimits() {
+  void longNamesAndUntouchedSandboxes() {
     WorkspaceName name = new WorkspaceName("n".repeat(64));
-    SandboxId sandbox =
-        live(workspaces().create(new WorkspaceSpec(name, Lab.PYTHON, OptionalLong.of(1024))));
-    Lab.eval(sandbox, "n = 3");
+    workspaces().create(new WorkspaceSpec(name, Lab.PYTHON, OptionalLong.empty()));
     for (int round = 0; round < 2; round++) {
-      workspaces().suspend(name, false);
-      sandbox = live(workspaces().resume(name));
-      assertThat(Lab.engine().sandbox(sandbox).memoryLimitMib()).isEqualTo(OptionalLong.of(1024));
-      assertThat(Lab.eval(sandbox, "n")).isEqualTo("3");
+      workspaces().suspend(name, true);
+      workspaces().resume(name);
     }
+    assertThat(Lab.eval(live(workspaces().get(name)), "1 + 1")).isEqualTo("2");
+  }
+
+  /** The memory limit goes with it; whoever passes it makes it stale. */
+  @Test
+  void theMemoryLimitStays() {
+    workspaces().create(new WorkspaceSpec(NAME, Lab.PYTHON, OptionalLong.of(200)));
+    workspaces().suspend(NAME, true);
+    SandboxId sandbox = live(workspaces().resume(NAME));
+    assertThat(Lab.engine().sandbox(sandbox).memoryLimitMib()).isEqualTo(OptionalLong.of(200));
+    assertThatThrownBy(() -> Lab.eval(sandbox, "len(bytearray(os.urandom(1 << 20)) * 300)"))
+        .isInstanceOf(ForkdException.class);
+    await().until(() -> workspaces().get(NAME).status() == Status.STALE);
+    assertThat(Lab.eval(live(workspaces().resume(NAME)), "1 + 1")).isEqualTo("2");
   }
 }

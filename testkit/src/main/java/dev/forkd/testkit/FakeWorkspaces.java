@@ -26,6 +26,7 @@ import java.util.concurrent.ConcurrentSkipListMap;
 /** Workspaces of a {@link FakeEngine}: rows in memory that keep the rules of the real ones. */
 final class FakeWorkspaces implements Workspaces {
   private static final long NOW = 1_700_000_000L;
+  private static final int LONGEST_IN_TAG = 48;
 
   private final FakeEngine engine;
   private final Map<WorkspaceName, Row> rows = new ConcurrentSkipListMap<>();
@@ -83,7 +84,7 @@ final class FakeWorkspaces implements Workspaces {
                 ErrorCode.NOT_FOUND, "the sandbox of workspace '" + name + "' was killed");
           }
           int generation = row.generation() + 1;
-          Tag tag = new Tag("ws-" + name + "-state" + (generation == 1 ? "" : "-" + generation));
+          Tag tag = stateTag(name, generation);
           engine.branch(
               sandbox,
               new BranchSpec(
@@ -112,6 +113,12 @@ final class FakeWorkspaces implements Workspaces {
           return put(
               new Row(row.id(), row.spec(), Optional.of(sandbox), row.state(), row.generation()));
         });
+  }
+
+  /** The real ones tell long names apart as well. */
+  private static Tag stateTag(WorkspaceName name, int generation) {
+    String shown = name.value().substring(0, Math.min(name.value().length(), LONGEST_IN_TAG));
+    return new Tag("ws-" + shown + "-state" + (generation == 1 ? "" : "-" + generation));
   }
 
   private static ForkdException already(Status status, String message) {
