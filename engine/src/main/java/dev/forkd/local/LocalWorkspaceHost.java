@@ -11,6 +11,7 @@ import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.fork.Forker;
+import dev.forkd.fork.Zygotes;
 import dev.forkd.sandbox.Door;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
@@ -22,7 +23,11 @@ import java.util.OptionalLong;
 
 /** What workspaces need, done by this engine's parts. */
 record LocalWorkspaceHost(
-    Forker forker, Brancher brancher, Sandboxes sandboxes, SnapshotCatalog snapshots)
+    Forker forker,
+    Brancher brancher,
+    Sandboxes sandboxes,
+    SnapshotCatalog snapshots,
+    Zygotes zygotes)
     implements WorkspaceHost {
   /** For requests under way when a suspension begins. */
   private static final Duration PATIENCE = Duration.ofSeconds(10);
@@ -100,6 +105,7 @@ record LocalWorkspaceHost(
             snapshots.delete(tag, DeleteMode.REFUSE);
             return tag;
           });
+      zygotes.prune();
       return true;
     } catch (ForkdException e) {
       if (e.code() == ErrorCode.FAILED_PRECONDITION) {
