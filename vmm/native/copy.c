@@ -82,6 +82,7 @@ bool copy_begin(struct source *s, struct copy *c) {
   if (ptrace(PTRACE_SETOPTIONS, c->pid, 0, PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL))
     return fail_errno("hold on to the copy");
   c->base = first->regs;
+  c->thread_count = 0;
   /* Below the red zone of the stack, which is the copy's own now. */
   c->scratch = (first->regs.rsp - SCRATCH_BYTES) & ~63UL;
   return true;
@@ -239,6 +240,7 @@ static bool make_threads(struct source *s, struct copy *c) {
                           CLONE_CHILD_CLEARTID,
                       regs->rsp, id_at, id_at, regs->fs_base, &made[i]))
       return false;
+    c->threads[c->thread_count++] = made[i];
   }
   for (int i = 0; i < s->thread_count; i++) {
     struct thread *t = &s->threads[i];

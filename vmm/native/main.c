@@ -19,11 +19,26 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { MAX_LINE = 16384, MAX_FIELDS = 64 };
 
+/* Every command takes milliseconds; what takes this long waits for something that will not happen. */
+enum { COMMAND_SECONDS = 5 };
+
 char problem[512];
+volatile bool timed_out;
 static struct source source;
+
+static void ring(int signal) {
+  (void)signal;
+  timed_out = true;
+}
+
+static void set_alarm(unsigned seconds) {
+  timed_out = false;
+  alarm(seconds);
+}
 
 bool fail(const char *format, ...) {
   va_list arguments;
@@ -43,8 +58,12 @@ static double now_micros(void) {
 
 static void end_copy(struct copy *copy) {
   if (!copy->pid) return;
+  int status;
   kill(copy->pid, SIGKILL);
-  waitpid(copy->pid, NULL, __WALL);
+  set_alarm(COMMAND_SECONDS);
+  /* The first thread goes last: it is only then that it can be waited for. */
+  for (int i = 0; i < copy->thread_count; i++) wait_for(copy->threads[i], &status);
+  while (wait_for(copy->pid, &status) && WIFSTOPPED(status)) {}
   copy->pid = 0;
 }
 
@@ -55,6 +74,8 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: vmfork PID [owned]\n");
     return 2;
   }
+  struct sigaction action = {.sa_handler = ring};
+  sigaction(SIGALRM, &action, NULL); /* no SA_RESTART: it is to cut a wait short */
   source.pid = atoi(argv[1]);
   source.owned = argc > 2 && !strcmp(argv[2], "owned");
   while (fgets(line, sizeof line, stdin)) {
@@ -63,6 +84,7 @@ int main(int argc, char **argv) {
     for (; word && count < MAX_FIELDS; word = strtok_r(NULL, "\t\n", &rest)) fields[count++] = word;
     if (!count) continue;
     double begin = now_micros();
+    set_alarm(COMMAND_SECONDS);
     pid_t pid = 0;
     bool fine;
     if (!strcmp(fields[0], "freeze")) {
@@ -84,12 +106,14 @@ int main(int argc, char **argv) {
     } else {
       fine = fail("unknown command '%s'", fields[0]);
     }
+    set_alarm(0);
     if (fine) printf("ok\t%d\t%.0f\n", pid, now_micros() - begin);
     else printf("error\t%s\n", problem);
     fflush(stdout);
   }
   end_copy(&copy);
+  /* What is owned and traced the kernel ends with us. */
   if (source.owned) kill(source.pid, SIGKILL);
-  thaw(&source);
+  else thaw(&source);
   return 0;
 }

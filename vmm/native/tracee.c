@@ -21,7 +21,7 @@
 enum { RESTART_SYS = -512, RESTART_NOINTR = -513, RESTART_NOHAND = -514, RESTART_BLOCK = -516 };
 
 /* A VM that was just paused still ends what it was at; a busy host may take its time about it. */
-enum { FREEZE_MILLIS = 2000, FIRST_PAUSE_MICROS = 50, LAST_PAUSE_MICROS = 1000, CONTROL_BLOCK_INTS = 512 };
+enum { FREEZE_MILLIS = 500, FIRST_PAUSE_MICROS = 50, LAST_PAUSE_MICROS = 1000, CONTROL_BLOCK_INTS = 512 };
 
 static const long OPTIONS = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESECCOMP;
 
@@ -31,9 +31,16 @@ static int64_t now_millis(void) {
   return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-bool wait_stop(pid_t tid, int *status) {
-  while (waitpid(tid, status, __WALL) != tid)
+bool wait_for(pid_t tid, int *status) {
+  while (waitpid(tid, status, __WALL) != tid) {
     if (errno != EINTR) return fail_errno("waitpid");
+    if (timed_out) return fail("thread %d did not stop in time", tid);
+  }
+  return true;
+}
+
+bool wait_stop(pid_t tid, int *status) {
+  if (!wait_for(tid, status)) return false;
   if (!WIFSTOPPED(*status)) return fail("thread %d has ended", tid);
   return true;
 }
@@ -78,8 +85,7 @@ static bool interrupt(struct source *s, int i, bool *gone) {
   if (ptrace(PTRACE_INTERRUPT, tid, 0, 0)) {
     if (errno != ESRCH) return fail_errno("interrupt a thread");
   }
-  while (waitpid(tid, &status, __WALL) != tid)
-    if (errno != EINTR) return fail_errno("waitpid");
+  if (!wait_for(tid, &status)) return false;
   if (!WIFSTOPPED(status)) {
     if (i == 0) return fail("the process has ended");
     *gone = true;
@@ -193,7 +199,7 @@ bool thaw(struct source *s) {
     if (!ptrace(PTRACE_DETACH, tid, 0, 0) || errno != ESRCH) continue;
     /* Not stopped just now: a freeze that failed half-way. */
     int status;
-    if (!ptrace(PTRACE_INTERRUPT, tid, 0, 0) && waitpid(tid, &status, __WALL) == tid) ptrace(PTRACE_DETACH, tid, 0, 0);
+    if (!ptrace(PTRACE_INTERRUPT, tid, 0, 0) && wait_for(tid, &status)) ptrace(PTRACE_DETACH, tid, 0, 0);
   }
   return true;
 }

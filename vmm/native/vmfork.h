@@ -38,16 +38,21 @@ struct copy {
   pid_t pid;
   registers base; /* from which calls are injected */
   unsigned long scratch;
+  int thread_count; /* made so far, besides the first */
+  pid_t threads[MAX_THREADS];
 };
 
 /* Why the last thing failed; every function below that returns false has set it. */
 extern char problem[512];
 bool fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool fail_errno(const char *what);
+/* Set by the alarm that rings when a command takes too long: a wait for a process that somebody ends may never return. */
+extern volatile bool timed_out;
 
 /* tracee.c: one process under ptrace(2) */
 bool freeze(struct source *s);
 bool thaw(struct source *s);
+bool wait_for(pid_t tid, int *status);
 bool wait_stop(pid_t tid, int *status);
 registers restarted(registers regs);
 bool inject(pid_t tid, const registers *base, unsigned long at, const char *what, long *result, long number, ...);

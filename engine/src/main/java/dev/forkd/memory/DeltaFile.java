@@ -4,7 +4,6 @@ import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
 import java.io.EOFException;
 import java.io.IOException;
-import java.lang.foreign.Arena;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.FileChannel;
@@ -68,9 +67,7 @@ final class DeltaFile {
       CRC32C checksum = new CRC32C();
       checksum.update(index.duplicate());
       checkRuns(file, memoryBytes, index.duplicate().order(ByteOrder.LITTLE_ENDIAN));
-      try (Arena arena = Arena.ofConfined()) {
-        copyRuns(in, index, arena.allocate(CHUNK_BYTES).asByteBuffer(), checksum, image);
-      }
+      copyRuns(in, index, ByteBuffer.allocateDirect(CHUNK_BYTES), checksum, image);
       if ((int) checksum.getValue() != expected) {
         throw new IOException(file + " is damaged: its checksum does not match its content");
       }

@@ -447,4 +447,28 @@ abstract class VmmContract {
     started.remove(source);
     saved.memory().close();
   }
+
+  /** A VM that is killed under its copier's hands is gone, and so is whoever held it. */
+  @Test
+  void killedWhileFrozen() throws Exception {
+    Saved saved = saved();
+    RunningVm source = restore("cp", saved, true);
+    VmCopier copier = source.copier(true);
+    copier.freeze();
+    RunningVm copy = finish(copier.copy(), "c1");
+    source.kill();
+    assertThat(source.exit().get(10, TimeUnit.SECONDS).reason()).isNotEmpty();
+    assertThatThrownBy(copier::copy).isInstanceOf(ForkdException.class);
+    copier.close();
+    assertThat(copy.paused()).isTrue();
+    String held = Long.toString(source.process().pid());
+    Awaitility.await()
+        .atMost(Duration.ofSeconds(10))
+        .until(() ->
+            ProcessIdentity.matching(arguments ->
+                    arguments.getFirst().endsWith("vmfork") && arguments.contains(held))
+                .isEmpty());
+    started.remove(source);
+    saved.memory().close();
+  }
 }

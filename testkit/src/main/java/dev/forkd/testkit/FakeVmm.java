@@ -287,7 +287,7 @@ public final class FakeVmm implements Vmm {
 
     @Override
     public PendingVm copy() {
-      FakeVm.require(frozen, "the source is not frozen");
+      FakeVm.require(frozen && source.handle.isAlive(), "the source is not frozen");
       try {
         return new FakePending(new ProcessBuilder("sleep", "3600").start(), source);
       } catch (IOException e) {
