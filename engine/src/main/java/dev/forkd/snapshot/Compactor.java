@@ -85,8 +85,11 @@ public final class Compactor {
       return made;
     } finally {
       if (!complete) {
-        snapshots.abandon(to);
-        memory.delete(imageId);
+        try {
+          memory.delete(imageId);
+        } finally {
+          snapshots.abandon(to);
+        }
       }
     }
   }
@@ -95,8 +98,7 @@ public final class Compactor {
     try {
       SparseFiles.copy(from, to);
     } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "copy " + from + " to " + to + ": " + e.getMessage(), e);
+      throw SnapshotFiles.failed("copy " + from + " to " + to, e);
     }
     if (!SnapshotFiles.sha256(to).equals(source.devicesSha256())) {
       throw new ForkdException(

@@ -271,12 +271,32 @@ public final class SnapshotCatalog {
     return views.view(tag.value(), ready);
   }
 
-  /** Gives a reserved tag back, with everything written for it. */
+  /**
+   * Gives a reserved tag back, with everything written for it. Files go first: on a full disk there
+   * is room to note it only afterwards. A row that stays nevertheless is undone by the next daemon;
+   * until then the tag is shown as damaged, and can be deleted.
+   */
   public void abandon(Tag tag) {
-    SnapshotFiles.delete(dir.snapshot(tag.value()));
-    store.deleteSnapshot(tag.value());
-    letGo(tag.value());
-    entries.remove(tag.value());
+    String name = tag.value();
+    try {
+      SnapshotFiles.delete(dir.snapshot(name));
+      letGo(name);
+      store.deleteSnapshot(name);
+      entries.remove(name);
+    } catch (ForkdException e) {
+      // The failure that led here is the one to tell.
+      System.getLogger(SnapshotCatalog.class.getName())
+          .log(System.Logger.Level.WARNING, "undo of snapshot {0}: {1}", name, e.message());
+      entries.put(
+          name,
+          new Entry.Damaged(
+              "it was never completed, and not all of it could be removed: "
+                  + e.message()
+                  + ". Delete it (forkd rmi)",
+              System.currentTimeMillis() / 1000,
+              false,
+              Optional.empty()));
+    }
   }
 
   /** See {@link dev.forkd.engine.ForkdEngine#deleteSnapshot}. */

@@ -42,9 +42,19 @@ public final class SnapshotFiles {
     try {
       DurableFiles.replace(folder.resolve(MANIFEST), JSON.writeValueAsBytes(manifest));
     } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "write " + folder.resolve(MANIFEST) + ": " + e.getMessage(), e);
+      throw failed("write " + folder.resolve(MANIFEST), e);
     }
+  }
+
+  static ForkdException failed(String what, IOException cause) {
+    boolean full = String.valueOf(cause.getMessage()).contains("No space left");
+    return new ForkdException(
+        full ? ErrorCode.RESOURCE_EXHAUSTED : ErrorCode.INTERNAL,
+        what
+            + ": "
+            + cause.getMessage()
+            + (full ? ". Free space in the data directory, or delete snapshots (forkd rmi)" : ""),
+        cause);
   }
 
   /**

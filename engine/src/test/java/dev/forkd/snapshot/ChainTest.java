@@ -367,6 +367,23 @@ class ChainTest {
     assertThat(shelf.compactor.compact(one, new Tag("x")).bootable()).isTrue();
   }
 
+  /** What cannot be undone is not hidden: it keeps its tag, says why, and can be deleted. */
+  @Test
+  void failedUndo() throws Exception {
+    shelf.base("base");
+    Path folder = shelf.reserve("x", Optional.of(SnapshotShelf.lineage("base", true)));
+    Path inTheWay = folder.resolve(SnapshotFiles.MANIFEST);
+    Files.createDirectories(inTheWay.resolve("y"));
+    shelf.catalog.abandon(new Tag("x"));
+    assertThat(shelf.catalog.get(new Tag("x")).status()).isEqualTo(Snapshot.Status.FAILED);
+    assertThat(shelf.catalog.get(new Tag("x")).warning().orElseThrow()).contains("never completed");
+    Files.delete(inTheWay.resolve("y"));
+    delete("x", DeleteMode.REFUSE);
+    assertThat(tags()).containsExactly("base");
+    assertThat(shelf.store.listSnapshots()).hasSize(1);
+    delete("base", DeleteMode.REFUSE);
+  }
+
   /** A daemon killed while it compacts leaves a row from which the next one undoes it. */
   @Test
   void killedCompactions() throws Exception {
