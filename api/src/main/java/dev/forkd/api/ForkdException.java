@@ -8,6 +8,9 @@ import org.jspecify.annotations.Nullable;
  * value, and what to do, and a few details for programs.
  */
 public class ForkdException extends RuntimeException {
+  /** In {@link #details()}: whole seconds after which it is worth to try again. */
+  public static final String RETRY_AFTER_SECONDS = "retry_after_seconds";
+
   private static final long serialVersionUID = 1L;
 
   private final ErrorCode code;

@@ -53,7 +53,11 @@ final class Daemon implements AutoCloseable {
     this.engine =
         new HandOver(dataDir, opener, nanoClock)
             .open(
-                new EngineConfig(dataDir.root(), config.branchConcurrency(), config.killOnExit()),
+                new EngineConfig(
+                    dataDir.root(),
+                    config.branchConcurrency(),
+                    config.killOnExit(),
+                    config.queueMax()),
                 config.background());
     this.meters = new Meters(ForkdVersion.CURRENT);
     try {

@@ -11,6 +11,7 @@ import java.util.Optional;
  *
  * @param tokenFile the data directory's own, made when missing, if empty
  * @param auditLog the data directory's own if empty
+ * @param queueMax requests that may wait for a core
  * @param idleExit end after so long without a request; never if empty
  */
 record DaemonConfig(
@@ -22,4 +23,5 @@ record DaemonConfig(
     int branchConcurrency,
     boolean background,
     Optional<Duration> idleExit,
-    boolean killOnExit) {}
+    boolean killOnExit,
+    int queueMax) {}

@@ -5,6 +5,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.ForkdVersion;
 import dev.forkd.api.Threads;
 import dev.forkd.engine.EngineConfig;
+import dev.forkd.http.Limits;
 import dev.forkd.http.ServerConfig;
 import dev.forkd.state.DataDir;
 import java.nio.file.Path;
@@ -93,6 +94,14 @@ final class ServeCommand implements Callable<Integer> {
   boolean background;
 
   @Option(
+      names = "--queue",
+      paramLabel = "N",
+      description =
+          "Requests that may wait for a core where guests are emulated; one sandbox may have half"
+              + " of them, more are answered 503 (FORKD_QUEUE; default 2048).")
+  @Nullable Integer queueMax;
+
+  @Option(
       names = "--idle-exit-secs",
       paramLabel = "SECS",
       description = "Stop after so long without a request (default: never).")
@@ -158,27 +167,36 @@ final class ServeCommand implements Callable<Integer> {
         cap(),
         background,
         idleExit(),
-        killOnExit);
+        killOnExit,
+        queueMax());
   }
 
   private int cap() {
-    int cap;
-    if (branchConcurrency != null) {
-      cap = branchConcurrency;
-    } else {
-      String text =
-          variable("FORKD_BRANCH_CONCURRENCY")
-              .orElse(Integer.toString(EngineConfig.DEFAULT_BRANCH_CONCURRENCY));
-      try {
-        cap = Integer.parseInt(text);
-      } catch (NumberFormatException e) {
-        throw invalid("FORKD_BRANCH_CONCURRENCY is '" + text + "', which is not a number");
-      }
-    }
+    int cap =
+        branchConcurrency != null
+            ? branchConcurrency
+            : number("FORKD_BRANCH_CONCURRENCY", EngineConfig.DEFAULT_BRANCH_CONCURRENCY);
     if (cap < 1 || cap > 1000) {
       throw invalid("--branch-concurrency is " + cap + "; it must be 1 to 1000");
     }
     return cap;
+  }
+
+  private int queueMax() {
+    int max = queueMax != null ? queueMax : number("FORKD_QUEUE", EngineConfig.DEFAULT_QUEUE_MAX);
+    if (max < 1 || max > Limits.REQUESTS_MAX) {
+      throw invalid("--queue is " + max + "; it must be 1 to " + Limits.REQUESTS_MAX);
+    }
+    return max;
+  }
+
+  private int number(String variable, int otherwise) {
+    String text = variable(variable).orElse(Integer.toString(otherwise));
+    try {
+      return Integer.parseInt(text);
+    } catch (NumberFormatException e) {
+      throw invalid(variable + " is '" + text + "', which is not a number");
+    }
   }
 
   private Optional<Duration> idleExit() {

@@ -4,6 +4,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.ErrorBody;
 import dev.forkd.api.rest.MalformedJsonException;
+import java.util.OptionalInt;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -14,7 +15,12 @@ public final class Failures {
   private Failures() {}
 
   /** A failure as the client sees it. */
-  public record Rendered(int status, ErrorCode code, String message) {
+  public record Rendered(
+      int status, ErrorCode code, String message, OptionalInt retryAfterSeconds) {
+    private Rendered(int status, ErrorCode code, String message) {
+      this(status, code, message, OptionalInt.empty());
+    }
+
     public ErrorBody body() {
       return ErrorBody.of(code, message);
     }
@@ -30,7 +36,7 @@ public final class Failures {
         if (e.code().httpStatus() == 500) {
           LOG.error("request {} failed: {}", requestId, e.message(), e);
         }
-        yield new Rendered(e.code().httpStatus(), e.code(), e.message());
+        yield new Rendered(e.code().httpStatus(), e.code(), e.message(), retryAfter(e));
       }
       case HttpFailure e -> new Rendered(e.status(), e.code(), String.valueOf(e.getMessage()));
       case MalformedJsonException e ->
@@ -54,5 +60,14 @@ public final class Failures {
                 + requestId);
       }
     };
+  }
+
+  /** Only for a full house: whatever else is unavailable does not come back by waiting alone. */
+  private static OptionalInt retryAfter(ForkdException e) {
+    if (e.code() != ErrorCode.RESOURCE_EXHAUSTED) {
+      return OptionalInt.empty();
+    }
+    String told = e.details().get(ForkdException.RETRY_AFTER_SECONDS);
+    return OptionalInt.of(told == null ? Limits.RETRY_AFTER_SECONDS : Integer.parseInt(told));
   }
 }

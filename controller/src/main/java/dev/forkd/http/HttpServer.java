@@ -259,6 +259,9 @@ public final class HttpServer implements AutoCloseable {
       LOG.debug("request {} was cut off: {}", exchange.requestId(), rendered.message());
       throw new CloseConnectionException(rendered.message(), failure);
     }
+    rendered
+        .retryAfterSeconds()
+        .ifPresent(seconds -> exchange.header(HeaderNames.RETRY_AFTER, Integer.toString(seconds)));
     exchange.json(rendered.status(), rendered.body());
   }
 

@@ -14,10 +14,16 @@ public final class Limits {
   public static final int HEADERS_BYTES_MAX = 16384;
 
   /** Connections open at once; further ones wait in the kernel's backlog. */
-  public static final int CONNECTIONS_MAX = 2048;
+  public static final int CONNECTIONS_MAX = 4608;
 
-  /** Requests served at once; further ones are refused with 503. */
-  public static final int REQUESTS_MAX = 1024;
+  /**
+   * Requests served at once; further ones are refused with 503. More than may wait for a core, so
+   * that those which need none are still served when that queue is full.
+   */
+  public static final int REQUESTS_MAX = 4096;
+
+  /** What a client is told to wait when we know nothing better. */
+  public static final int RETRY_AFTER_SECONDS = 1;
 
   /** Streamed commands open at once. */
   public static final int EXEC_STREAMS_MAX = 512;

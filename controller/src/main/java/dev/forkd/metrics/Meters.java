@@ -119,8 +119,47 @@ public final class Meters implements AutoCloseable {
         "Branches that may be made at once.",
         "",
         stats.branchConcurrencyCap());
+    admission(text, stats.admission());
     gauge(text, "forkd_build_info", "Always 1.", "{version=\"" + version + "\"}", 1);
     return text.append(registry.scrape()).toString();
+  }
+
+  private static void admission(StringBuilder text, EngineStats.Admission now) {
+    gauge(text, "forkd_admission_waiting", "Requests that wait for a core.", "", now.waiting());
+    gauge(text, "forkd_admission_queue_cap", "Requests that may wait.", "", now.queueMax());
+    gauge(text, "forkd_admission_turns", "Guests that have a turn.", "", now.turns());
+    gauge(text, "forkd_admission_overtime", "Guests beyond their turn.", "", now.overtime());
+    gauge(text, "forkd_admission_parked", "Guests with work that are paused.", "", now.parked());
+    counter(
+        text,
+        "forkd_admission_rejected_total",
+        "Requests refused because too many waited.",
+        now.rejected());
+    counter(
+        text,
+        "forkd_admission_expired_total",
+        "Requests whose time passed while they waited.",
+        now.expired());
+    String name = "forkd_admission_wait_seconds";
+    text.append("# HELP ").append(name).append(" How long requests waited for a core.\n");
+    text.append("# TYPE ").append(name).append(" histogram\n");
+    for (EngineStats.Bucket bucket : now.waits().buckets()) {
+      text.append(name)
+          .append("_bucket{le=\"")
+          .append(bucket.upTo().toNanos() / 1e9)
+          .append("\"} ")
+          .append(bucket.count())
+          .append('\n');
+    }
+    text.append(name).append("_bucket{le=\"+Inf\"} ").append(now.waits().count()).append('\n');
+    text.append(name).append("_sum ").append(now.waits().sum().toNanos() / 1e9).append('\n');
+    text.append(name).append("_count ").append(now.waits().count()).append('\n');
+  }
+
+  private static void counter(StringBuilder text, String name, String help, long value) {
+    text.append("# HELP ").append(name).append(' ').append(help).append('\n');
+    text.append("# TYPE ").append(name).append(" counter\n");
+    text.append(name).append(' ').append(value).append('\n');
   }
 
   private static void gauge(

@@ -63,7 +63,8 @@ class DaemonTest {
         4,
         false,
         idleExit,
-        false);
+        false,
+        64);
   }
 
   private Daemon start(EngineOpener opener) {
@@ -151,7 +152,8 @@ class DaemonTest {
               4,
               false,
               Optional.empty(),
-              false);
+              false,
+              64);
       assertThatThrownBy(
               () -> Daemon.start(config, _ -> engine, InstantSource.system(), System::nanoTime))
           .isInstanceOf(ForkdException.class)
@@ -243,7 +245,8 @@ class DaemonTest {
                 4,
                 false,
                 Optional.empty(),
-                false));
+                false,
+                2048));
     ServeCommand told =
         new ServeCommand(
             FakeDaemonMain::open,

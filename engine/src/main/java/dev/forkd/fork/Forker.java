@@ -33,6 +33,7 @@ import dev.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.security.SecureRandom;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
@@ -54,6 +55,9 @@ public final class Forker {
    * A copied one shares all that with its zygote until it writes. Measured 1.2, 10 after an eval.
    */
   private static final long COPIED_BYTES = 12L << 20;
+
+  /** A big fork's children wait for a core one after the other. */
+  private static final Duration VERIFY_PATIENCE = Duration.ofMinutes(5);
 
   private static final SecureRandom RANDOM = new SecureRandom();
 
@@ -378,7 +382,7 @@ public final class Forker {
 
   private ChildOutcome verify(SandboxId id, boolean prewarm) {
     Sandbox sandbox = parts.sandboxes().get(id);
-    try (Sandbox.Session session = sandbox.enter()) {
+    try (Sandbox.Session session = sandbox.enter(VERIFY_PATIENCE)) {
       if (prewarm) {
         Prewarm.run(session.agent());
       }

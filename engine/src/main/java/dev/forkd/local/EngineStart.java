@@ -90,7 +90,7 @@ public final class EngineStart {
     ImageLedger ledger = new ImageLedger();
     SnapshotCatalog snapshots = new SnapshotCatalog(dir, store, ledger, memory, layers);
     Sandboxes sandboxes = new Sandboxes(dir, store, ledger, memory, layers);
-    Admission admission = new Admission(CORES);
+    Admission admission = new Admission(Admission.Rules.of(CORES, config.queueMax()));
     opened.push(admission);
     ScheduledExecutorService clock = Threads.clock("idle-clock");
     opened.push(clock::shutdownNow);
@@ -154,6 +154,7 @@ public final class EngineStart {
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
         zygotes,
         workspaces,
+        shared.admission(),
         recovery,
         config.killOnExit(),
         () -> closeAll(opened));

@@ -27,6 +27,7 @@ import dev.forkd.engine.Workspaces;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
+import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
 import dev.forkd.snapshot.Compactor;
@@ -35,6 +36,7 @@ import dev.forkd.template.TemplateBaker;
 import dev.forkd.workspace.WorkspaceKeeper;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import java.util.function.Consumer;
 
 /** The engine of one data directory, in this process. */
@@ -49,6 +51,7 @@ final class LocalEngine implements ForkdEngine {
   private final TemplateBaker baker;
   private final Zygotes zygotes;
   private final WorkspaceKeeper workspaces;
+  private final Optional<Admission> admission;
   private final RecoveryReport recovery;
   private final boolean killOnExit;
   private final Runnable closeRest;
@@ -62,6 +65,7 @@ final class LocalEngine implements ForkdEngine {
       TemplateBaker baker,
       Zygotes zygotes,
       WorkspaceKeeper workspaces,
+      Optional<Admission> admission,
       RecoveryReport recovery,
       boolean killOnExit,
       Runnable closeRest) {
@@ -73,6 +77,7 @@ final class LocalEngine implements ForkdEngine {
     this.baker = baker;
     this.zygotes = zygotes;
     this.workspaces = workspaces;
+    this.admission = admission;
     this.recovery = recovery;
     this.killOnExit = killOnExit;
     this.closeRest = closeRest;
@@ -181,7 +186,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public EvalResult eval(SandboxId id, String code, Duration timeout) {
-    try (Sandbox.Session session = sandboxes.get(id).enter()) {
+    try (Sandbox.Session session = sandboxes.get(id).enter(timeout)) {
       return session.agent().eval(code, timeout);
     }
   }
@@ -198,7 +203,12 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public EngineStats stats() {
-    return new EngineStats(snapshots.size(), sandboxes.size(), brancher.inFlight(), brancher.cap());
+    return new EngineStats(
+        snapshots.size(),
+        sandboxes.size(),
+        brancher.inFlight(),
+        brancher.cap(),
+        admission.map(Admission::stats).orElse(EngineStats.Admission.NONE));
   }
 
   @Override

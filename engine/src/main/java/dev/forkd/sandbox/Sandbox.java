@@ -29,7 +29,11 @@ import java.util.function.Consumer;
  * <p>Thread-safe.
  */
 public final class Sandbox {
-  private static final Duration PATIENCE = Duration.ofMinutes(5);
+  /** For work that has no time limit of its own. */
+  private static final Duration PATIENCE = Duration.ofSeconds(30);
+
+  /** No wait for a core is longer, whatever the limit of the work that waits. */
+  private static final Duration PATIENCE_MAX = Duration.ofMinutes(5);
 
   private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
 
@@ -48,6 +52,9 @@ public final class Sandbox {
   private volatile SandboxRecord record;
   private volatile boolean killed;
   private volatile boolean inDoubt;
+
+  /** Nothing may be sent to the agent before it has begun the new conversation. */
+  private volatile boolean resynchronizing;
 
   /** What a sandbox shares with all others. */
   public record Shared(
@@ -81,7 +88,13 @@ public final class Sandbox {
     this.agent = agentConnection.connect(vm, record.id(), this::guestChanged, this::agentLost);
     this.gate =
         new RunGate(
-            vm, running, shared.pausing(), shared.admission(), shared.clock(), this::guestIdle);
+            vm,
+            running,
+            shared.pausing(),
+            shared.admission(),
+            shared.clock(),
+            this::guestIdle,
+            this::stepClock);
     var _ = vm.exit().thenAccept(exit -> processEnded(exit.reason()));
   }
 
@@ -106,6 +119,13 @@ public final class Sandbox {
     return agent.idle() && agent.openStreams() == 0;
   }
 
+  /** The clock stood still while the guest was paused. One without an epoch gets its time by it. */
+  private void stepClock() {
+    if (record.certificate().state() == Certificate.State.VERIFIED && !resynchronizing) {
+      agent.clock(Handshake.unixNanos());
+    }
+  }
+
   private void guestChanged() {
     gate.pauseSoon();
   }
@@ -124,6 +144,7 @@ public final class Sandbox {
   }
 
   private void processEnded(String reason) {
+    gate.close();
     if (killed) {
       return;
     }
@@ -147,6 +168,7 @@ public final class Sandbox {
   private void fail(String reason) {
     if (!killed && record.failure().isEmpty()) {
       update(record.withFailure(reason));
+      gate.fail();
     }
   }
 
@@ -181,36 +203,52 @@ public final class Sandbox {
    * Resumes the sandbox for a piece of work, with its certificate verified and its clock right.
    *
    * @throws ForkdException UNAVAILABLE when it has failed or is being killed, ABORTED when the
-   *     handshake is refused or the sandbox is being suspended
+   *     handshake is refused or the sandbox is being suspended, RESOURCE_EXHAUSTED or
+   *     DEADLINE_EXCEEDED when no core was free for it
    */
   public Session enter() {
+    return enter(PATIENCE);
+  }
+
+  /**
+   * As {@link #enter()}, for work with a time limit: it waits no longer than that for a core. The
+   * limit begins anew when it is let in.
+   */
+  public Session enter(Duration limit) {
     checkAlive();
     door.enter(id);
     try {
-      return admit();
+      return admit(limit.compareTo(PATIENCE_MAX) < 0 ? limit : PATIENCE_MAX);
     } catch (RuntimeException e) {
       door.leave();
       throw e;
     }
   }
 
-  private Session admit() {
-    boolean verified = record.certificate().state() == Certificate.State.VERIFIED;
-    RunGate.Pass pass =
-        gate.enter(
-            PATIENCE,
-            () -> {
-              if (verified) {
-                agent.clock(Handshake.unixNanos());
-              }
-            });
+  private Session admit(Duration patience) {
+    RunGate.Pass pass = pass(patience);
     try {
-      if (!verified) {
-        certify();
+      if (record.certificate().state() != Certificate.State.VERIFIED) {
+        gate.steady(true);
+        try {
+          certify();
+        } finally {
+          gate.steady(false);
+        }
       }
       return new Session(pass);
     } catch (RuntimeException e) {
       pass.close();
+      throw e;
+    }
+  }
+
+  private RunGate.Pass pass(Duration patience) {
+    try {
+      return gate.enter(patience);
+    } catch (ForkdException e) {
+      // If it has ended meanwhile, that says more than that it could not be entered.
+      checkAlive();
       throw e;
     }
   }
@@ -226,11 +264,19 @@ public final class Sandbox {
    */
   public void resynchronize() {
     agent.beginSync(HexFormat.of().parseHex(record.ownToken()));
-    RunGate.Pass pass = gate.enter(PATIENCE, () -> {});
-    try (pass) {
-      agent.awaitSync(SYNC_TIMEOUT);
-      agent.clock(Handshake.unixNanos());
-      agent.thaw(SYNC_TIMEOUT);
+    resynchronizing = true;
+    gate.steady(true);
+    try {
+      RunGate.Pass pass = gate.enter(PATIENCE_MAX);
+      try (pass) {
+        agent.awaitSync(SYNC_TIMEOUT);
+        resynchronizing = false;
+        agent.clock(Handshake.unixNanos());
+        agent.thaw(SYNC_TIMEOUT);
+      }
+    } finally {
+      resynchronizing = false;
+      gate.steady(false);
     }
   }
 
@@ -368,6 +414,7 @@ public final class Sandbox {
   /** Ends the VM and removes its cgroup; its files are the caller's to remove. */
   public void kill() {
     killed = true;
+    gate.close();
     vm.kill();
     agent.close();
     cgroup.ifPresent(this::destroy);
@@ -386,6 +433,7 @@ public final class Sandbox {
   /** Lets go without ending the VM, which goes on as it is. */
   public void release() {
     killed = true;
+    gate.close();
     agent.close();
     vm.close();
   }

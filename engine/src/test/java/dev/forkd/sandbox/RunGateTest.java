@@ -39,11 +39,12 @@ class RunGateTest {
   }
 
   private RunGate gate(boolean pausing, Optional<Admission> admission) {
-    return new RunGate(new PausableVm(), false, pausing, admission, clock, idle::get);
+    return new RunGate(
+        new PausableVm(), false, pausing, admission, clock, idle::get, clockSteps::incrementAndGet);
   }
 
   private RunGate.Pass enter(RunGate gate) {
-    return gate.enter(Duration.ofSeconds(2), clockSteps::incrementAndGet);
+    return gate.enter(Duration.ofSeconds(2));
   }
 
   /** Work resumes the guest once, its clock is stepped, and the last one out pauses it. */
@@ -103,14 +104,14 @@ class RunGateTest {
    */
   @Test
   void turnsAreTaken() {
-    try (Admission admission = new Admission(1)) {
+    try (Admission admission = new Admission(Admission.Rules.of(1, 10))) {
       RunGate busy = gate(true, Optional.of(admission));
       RunGate waiting = gate(true, Optional.of(admission));
       RunGate.Pass pass = enter(busy);
-      assertThatThrownBy(() -> waiting.enter(Duration.ofMillis(50), () -> {}))
+      assertThatThrownBy(() -> waiting.enter(Duration.ofMillis(50)))
           .isInstanceOfSatisfying(
               ForkdException.class,
-              e -> assertThat(e.code()).isEqualTo(ErrorCode.RESOURCE_EXHAUSTED));
+              e -> assertThat(e.code()).isEqualTo(ErrorCode.DEADLINE_EXCEEDED));
       pass.close();
       enter(waiting).close();
     }
@@ -119,7 +120,7 @@ class RunGateTest {
   /** A long command does not keep the others out: its turn ends although it goes on. */
   @Test
   void turnsEnd() {
-    try (Admission admission = new Admission(1)) {
+    try (Admission admission = new Admission(Admission.Rules.of(1, 10))) {
       RunGate busy = gate(true, Optional.of(admission));
       RunGate waiting = gate(true, Optional.of(admission));
       RunGate.Pass pass = enter(busy);
@@ -131,6 +132,46 @@ class RunGateTest {
       enter(busy).close();
       enter(waiting).close();
     }
+  }
+
+  /**
+   * Guests beyond their turns are parked when they are too many: paused with work to do. A branch's
+   * grip wakes such a guest, and its clock is stepped, since it has to be stopped from inside.
+   */
+  @Test
+  void parkedGuestsArePausedAndGripped() {
+    idle.set(false);
+    Duration slice = Duration.ofHours(1);
+    try (Admission admission =
+        new Admission(new Admission.Rules(1, 10, 1, 1, Duration.ofMillis(50), slice))) {
+      RunGate first = gate(true, Optional.of(admission));
+      RunGate second = gate(true, Optional.of(admission));
+      RunGate.Pass one = enter(first);
+      RunGate.Pass two = enter(second);
+      await().until(() -> commands.contains(new VmCommand.Pause()));
+      assertThat(admission.stats().parked()).isOne();
+      assertThat(first.running() && second.running()).isTrue();
+      commands.clear();
+      clockSteps.set(0);
+      // It does not show which one was parked: both are gripped, one is woken.
+      first.grip().close();
+      second.grip().close();
+      assertThat(commands).contains(new VmCommand.Resume());
+      assertThat(clockSteps).hasValue(1);
+      await().until(() -> commands.contains(new VmCommand.Pause()));
+      one.close();
+      two.close();
+    }
+  }
+
+  /** The guest of a failed sandbox stands still, whatever runs in it. */
+  @Test
+  void failedGuestsStandStill() {
+    idle.set(false);
+    RunGate gate = gate(true, Optional.empty());
+    enter(gate).close();
+    gate.fail();
+    await().until(() -> commands.contains(new VmCommand.Pause()));
   }
 
   /** A VM of which only pausing matters. */

@@ -549,7 +549,12 @@ public final class FakeEngine implements ForkdEngine {
 
   @Override
   public EngineStats stats() {
-    return new EngineStats(snapshots.size(), guests.size(), branching.get(), branchConcurrency);
+    return new EngineStats(
+        snapshots.size(),
+        guests.size(),
+        branching.get(),
+        branchConcurrency,
+        EngineStats.Admission.NONE);
   }
 
   @Override
