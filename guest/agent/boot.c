@@ -134,6 +134,7 @@ void boot(void) {
   mount_or_die("devtmpfs", "/dev", MS_NOSUID, "mode=755");
   int console = open("/dev/console", O_RDWR | O_NOCTTY);
   for (int i = 0; console >= 0 && i < 3; i++) dup2(console, i);
+  if (console > 2) close(console); /* or every program of the user's would have it */
   load_modules();
   enter_root(boot_argument("forkd.root", disk, sizeof disk) ? disk : "/dev/vda");
   mkdir("/dev/pts", 0755);

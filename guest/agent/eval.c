@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MAX_ANSWER (64u << 20)
+#define READ_BYTES (1u << 20) /* in one turn of the loop */
 #define INTERRUPT_GRACE_MILLIS 1000
 #define RESEED_TIMEOUT_MILLIS 3000
 #define EVALUATOR_PATH "/run/forkd/evaluator.py"
@@ -82,6 +83,18 @@ static void eval_remove(struct eval *e) {
   free(e);
 }
 
+/* Nothing that waits for it must wait for ever. */
+static void give_up(void) {
+  state = FAILED;
+  announce_ready();
+  while (queue) {
+    struct eval *waiting = queue;
+    if (waiting->stream) stream_fail(waiting->stream, "unavailable", "the interpreter cannot be started");
+    eval_remove(waiting);
+  }
+  announce_idle();
+}
+
 static void interpreter_gone(void) {
   if (pipe_end.fd >= 0) {
     loop_remove(&pipe_end);
@@ -100,17 +113,8 @@ static void interpreter_gone(void) {
                           : "the interpreter ended while it evaluated; it was started anew, its state is lost");
   }
   if (e) eval_remove(e);
-  if (state == STARTING) {
-    state = FAILED;
-    announce_ready();
-    while (queue) {
-      struct eval *waiting = queue;
-      if (waiting->stream) stream_fail(waiting->stream, "unavailable", "the interpreter cannot be started");
-      eval_remove(waiting);
-    }
-    return;
-  }
-  launch();
+  if (state == STARTING) give_up();
+  else launch();
 }
 
 bool eval_reaped(pid_t dead, int status) {
@@ -195,7 +199,7 @@ static void greeted(const uint8_t *data, size_t size) {
 static void interpreter_ready(struct source *self, uint32_t events) {
   uint8_t data[16384];
   (void)events;
-  for (;;) {
+  for (size_t got = 0; got < READ_BYTES;) {
     ssize_t n = read(self->fd, data, sizeof data);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) break;
@@ -207,6 +211,7 @@ static void interpreter_ready(struct source *self, uint32_t events) {
       return;
     }
     buffer_add(&received, data, (size_t)n);
+    got += (size_t)n;
   }
   while (buffer_size(&received) >= 4) {
     uint32_t size;
@@ -366,7 +371,7 @@ static void launch(void) {
     return;
   }
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends)) {
-    state = FAILED;
+    give_up();
     return;
   }
   const char *script = host_mode ? getenv("FORKD_EVALUATOR") : EVALUATOR_PATH;
@@ -382,7 +387,7 @@ static void launch(void) {
   close(ends[1]);
   if (!started) {
     close(ends[0]);
-    state = FAILED;
+    give_up();
     return;
   }
   fcntl(ends[0], F_SETFL, O_NONBLOCK);

@@ -13,6 +13,7 @@
 
 #define MAX_ARGS 65536
 #define DRAIN_MILLIS 200
+#define UNHEARD_BYTES (1u << 20)
 
 /* One command. It outlives its stream when the host goes away. */
 struct exec {
@@ -71,10 +72,12 @@ static void finish_if_over(struct exec *e) {
   stream_end(s, result);
 }
 
-/* Reads what the process has written, as far as the host wants to have it. */
+/* Reads what the process has written, as far as the host wants to have it. What nobody wants is read away in turns: a
+ * process may write as fast as it is read, and all others would wait for its end. */
 static void pump_output(struct pipe_end *pipe) {
   struct exec *e = pipe->exec;
   static uint8_t data[MAX_PAYLOAD];
+  size_t unheard = 0;
   while (pipe->source.fd >= 0) {
     size_t room = sizeof data;
     if (e->stream) {
@@ -89,7 +92,11 @@ static void pump_output(struct pipe_end *pipe) {
       close_pipe(pipe);
       return;
     }
-    if (!e->stream) continue;
+    if (!e->stream) {
+      if ((unheard += (size_t)n) < UNHEARD_BYTES) continue;
+      loop_change(&pipe->source, EPOLLIN | EPOLLET); /* told again in the next turn */
+      return;
+    }
     e->stream->send_credit[pipe->channel] -= n;
     send_frame(e->stream->id, F_DATA, pipe->channel, data, (size_t)n);
   }

@@ -91,7 +91,12 @@ static void run(void) {
     exec_check_deadlines();
     eval_check_deadlines();
     if (eval_lingers()) announce_idle();
-    channel_flush();
+    bool held_back;
+    do { /* what waited for room in the channel is not told of it when all went out at once */
+      held_back = channel_crowded();
+      channel_flush();
+      if (held_back) exec_resume_output();
+    } while (held_back && channel.fd >= 0 && !channel_crowded());
   }
 }
 

@@ -10,6 +10,7 @@ with FORKD_AGENT_SOCKET they run against one that is PID 1 of a virtual machine.
 import json
 import os
 import random
+import resource
 import signal
 import socket
 import stat
@@ -227,6 +228,21 @@ class Eval(AgentTest):
         self.fails("unavailable", self.agent.eval, "os._exit(3)")
         self.assertEqual(self.agent.eval("1", 60000)["result"], "1")
 
+    def test_what_waits_for_an_interpreter_that_cannot_be_started_anew_is_told(self):
+        if GUEST:
+            self.skipTest("the guest's agent cannot be made to run out of descriptors")
+        self.agent.await_ready()
+        limits = resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        streams = [self.agent.open("eval", timeoutMillis=0) for _ in range(3)]
+        for stream, code in zip(streams, [b"time.sleep(0.2); os._exit(3)", b"1", b"2"]):
+            self.agent.write(stream, code, eof=True)
+        for stream in streams:
+            self.fails("unavailable", self.agent.end, stream)
+        self.agent.pump_until(lambda: self.agent.idle)
+        resource.prlimit(self.process.pid, resource.RLIMIT_NOFILE, limits)
+        self.assertEqual(self.value("3"), "3")
+
     def test_a_copy_of_the_interpreter_answers_nothing(self):
         self.value("child = os.fork()")
         self.assertEqual(self.value("os.waitpid(child, 0)[1]"), "0")
@@ -438,6 +454,20 @@ class Conversation(AgentTest):
             except AgentError:
                 return False
         self.eventually(done, 10)
+
+    def test_a_command_that_writes_without_end_holds_up_nobody(self):
+        pids = []
+        for _ in range(3):  # more writers than the reader can outrun
+            stream = self.agent.open("exec", args=["sh", "-c", "echo $$; exec cat /dev/zero"], timeoutMillis=0)
+            self.agent.pump_until(lambda: b"\n" in stream.out[1])
+            pids.append(int(stream.out[1].split(b"\n")[0]))
+        self.agent.sync(AgentTest.token)
+        begin = time.monotonic()
+        for _ in range(20):
+            self.agent.exec("true")
+        self.assertLess(time.monotonic() - begin, 10 * SLOW)
+        self.agent.exec("kill", "-9", *map(str, pids))
+        self.eventually(lambda: all(self.gone(pid) for pid in pids))
 
     def test_an_epoch_proves_itself_and_changes_the_token(self):
         self.agent.await_ready()
