@@ -31,7 +31,7 @@ final class ClientStreams {
     }
   }
 
-  static OutputStream output(OutputStream out) {
+  static OutputStream output(OutputStream out, WriteGuard writes) {
     return new FilterOutputStream(out) {
       @Override
       public void write(int b) throws IOException {
@@ -41,7 +41,7 @@ final class ClientStreams {
       @Override
       public void write(byte[] bytes, int from, int count) throws IOException {
         guarded(() -> {
-          out.write(bytes, from, count);
+          writes.run(count, () -> out.write(bytes, from, count));
           return count;
         });
       }
@@ -49,7 +49,7 @@ final class ClientStreams {
       @Override
       public void flush() throws IOException {
         guarded(() -> {
-          out.flush();
+          writes.run(0, out::flush);
           return 0;
         });
       }
@@ -57,7 +57,7 @@ final class ClientStreams {
       @Override
       public void close() throws IOException {
         guarded(() -> {
-          out.close();
+          writes.run(0, out::close);
           return 0;
         });
       }

@@ -32,15 +32,22 @@ public final class Exchange {
   private final ServerResponse response;
   private final String requestId;
   private final String rawPath;
+  private final WriteGuard writes;
   private Map<String, String> segments = Map.of();
   private int status;
   private boolean started;
 
-  Exchange(ServerRequest request, ServerResponse response, String rawPath, String requestId) {
+  Exchange(
+      ServerRequest request,
+      ServerResponse response,
+      String rawPath,
+      String requestId,
+      WriteGuard writes) {
     this.request = request;
     this.response = response;
     this.rawPath = rawPath;
     this.requestId = requestId;
+    this.writes = writes;
   }
 
   void matched(Map<String, String> found) {
@@ -219,8 +226,11 @@ public final class Exchange {
 
   private void send(byte[] body) {
     try {
-      response.send(body);
-    } catch (UncheckedIOException | CloseConnectionException | SocketWriterException e) {
+      writes.run(body.length, () -> response.send(body));
+    } catch (IOException
+        | UncheckedIOException
+        | CloseConnectionException
+        | SocketWriterException e) {
       throw new ClientGoneException(e);
     }
   }
@@ -235,7 +245,7 @@ public final class Exchange {
     begin(answerStatus);
     response.header(HeaderNames.CONTENT_TYPE, contentType);
     response.header(HeaderNames.CACHE_CONTROL, "no-store");
-    return ClientStreams.output(response.outputStream());
+    return ClientStreams.output(response.outputStream(), writes);
   }
 
   private void begin(int answerStatus) {

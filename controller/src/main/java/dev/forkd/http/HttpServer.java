@@ -51,6 +51,7 @@ public final class HttpServer implements AutoCloseable {
   private final InstantSource clock;
   private final LongSupplier nanoClock;
   private final Activity activity;
+  private final WriteGuard writes;
   private final WebServer server;
   private volatile int port; // Set once by start; kept, as a stopped server has none.
 
@@ -69,6 +70,7 @@ public final class HttpServer implements AutoCloseable {
     this.activity = new Activity(nanoClock);
     Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
     this.audit = AuditLog.open(config.auditLog());
+    this.writes = new WriteGuard(config.writePatience());
     var builder =
         WebServer.builder()
             .address(config.bind().getAddress())
@@ -107,6 +109,7 @@ public final class HttpServer implements AutoCloseable {
     if (!server.server.isRunning()) {
       // The library logs why and goes on; we cannot.
       server.audit.close();
+      server.writes.close();
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
           "cannot listen on "
@@ -162,7 +165,7 @@ public final class HttpServer implements AutoCloseable {
     long beginNanos = nanoClock.getAsLong();
     String rawPath = request.prologue().uriPath().rawPath();
     String requestId = requestId(request);
-    Exchange exchange = new Exchange(request, response, rawPath, requestId);
+    Exchange exchange = new Exchange(request, response, rawPath, requestId, writes);
     exchange.header(REQUEST_ID, requestId);
     String route = "none";
     try {
@@ -323,6 +326,7 @@ public final class HttpServer implements AutoCloseable {
       Thread.currentThread().interrupt();
     }
     server.stop();
+    writes.close();
     audit.close();
   }
 

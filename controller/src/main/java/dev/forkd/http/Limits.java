@@ -28,8 +28,11 @@ public final class Limits {
   /** Streamed commands open at once. */
   public static final int EXEC_STREAMS_MAX = 512;
 
-  /** A client that sends or reads nothing for so long in the middle of a message is dropped. */
+  /** A client that sends nothing for so long in the middle of a message is dropped. */
   public static final Duration READ_TIMEOUT = Duration.ofSeconds(30);
+
+  /** A client that takes nothing of its answer for so long is dropped. */
+  public static final Duration WRITE_TIMEOUT = Duration.ofSeconds(30);
 
   /** A connection without a request for so long is closed. */
   public static final Duration IDLE_CONNECTION_TIMEOUT = Duration.ofMinutes(5);

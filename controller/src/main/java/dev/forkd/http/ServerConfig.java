@@ -2,6 +2,7 @@ package dev.forkd.http;
 
 import java.net.InetSocketAddress;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Optional;
 
 /**
@@ -9,9 +10,18 @@ import java.util.Optional;
  *
  * @param bind port 0 takes a free one
  * @param token whoever sends it may do everything
+ * @param writePatience with a client that does not take its answer
  */
 public record ServerConfig(
-    InetSocketAddress bind, String token, Path auditLog, Optional<TlsFiles> tls) {
+    InetSocketAddress bind,
+    String token,
+    Path auditLog,
+    Optional<TlsFiles> tls,
+    Duration writePatience) {
+  public ServerConfig(InetSocketAddress bind, String token, Path auditLog, Optional<TlsFiles> tls) {
+    this(bind, token, auditLog, tls, Limits.WRITE_TIMEOUT);
+  }
+
   /** A certificate chain and its key, both PEM; the key in PKCS 8 and not encrypted. */
   public record TlsFiles(Path certificate, Path key) {}
 }

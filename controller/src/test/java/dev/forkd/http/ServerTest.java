@@ -11,6 +11,7 @@ import dev.forkd.testkit.FakeEngine;
 import java.io.IOException;
 import java.io.InputStream;
 import java.net.InetAddress;
+import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketException;
 import java.nio.charset.StandardCharsets;
@@ -257,6 +258,47 @@ class ServerTest {
     await()
         .atMost(Duration.ofSeconds(15))
         .untilAsserted(() -> assertThat(daemon.engine.liveProcesses()).isZero());
+  }
+
+  /** A client that stays but reads nothing loses its connection, and its command is ended. */
+  @Test
+  void aClientThatStopsReadingIsDropped() throws Exception {
+    try (TestDaemon impatient =
+        new TestDaemon(
+            new FakeEngine().withTemplate("python"),
+            folder.resolve("impatient"),
+            Optional.empty(),
+            Duration.ofMillis(500))) {
+      String id = impatient.child("python");
+      try (Socket socket = new Socket()) {
+        socket.setReceiveBufferSize(4096);
+        socket.connect(
+            new InetSocketAddress(InetAddress.getLoopbackAddress(), impatient.port()), 5000);
+        String body = "{\"args\":[\"yes\"],\"timeout_secs\":3600}";
+        socket
+            .getOutputStream()
+            .write(
+                ("POST /v1/sandboxes/"
+                        + id
+                        + "/exec/stream HTTP/1.1\r\nHost: a\r\n"
+                        + "Authorization: Bearer "
+                        + TestDaemon.TOKEN
+                        + "\r\nContent-Type: application/json\r\nContent-Length: "
+                        + body.length()
+                        + "\r\n\r\n"
+                        + body)
+                    .getBytes(StandardCharsets.ISO_8859_1));
+        socket.getOutputStream().flush();
+        await().until(() -> impatient.engine.liveProcesses() == 1);
+        await()
+            .atMost(Duration.ofSeconds(10))
+            .untilAsserted(() -> {
+              assertThat(impatient.engine.liveProcesses()).isZero();
+              assertThat(Files.readString(impatient.auditLog)).contains("/exec/stream");
+            });
+      }
+      assertThat(impatient.get("/healthz").status()).isEqualTo(200);
+    }
   }
 
   @Test

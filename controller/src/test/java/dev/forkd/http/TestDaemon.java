@@ -37,12 +37,21 @@ final class TestDaemon implements AutoCloseable {
   }
 
   TestDaemon(FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls) {
+    this(engine, folder, tls, Limits.WRITE_TIMEOUT);
+  }
+
+  TestDaemon(
+      FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls, Duration writePatience) {
     this.engine = engine;
     this.auditLog = folder.resolve("logs/audit.log");
     this.server =
         HttpServer.start(
             new ServerConfig(
-                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0), TOKEN, auditLog, tls),
+                new InetSocketAddress(InetAddress.getLoopbackAddress(), 0),
+                TOKEN,
+                auditLog,
+                tls,
+                writePatience),
             RestRoutes.router(
                 engine, meters, System::nanoTime, "0.1.0", shutdowns::incrementAndGet),
             meters,
