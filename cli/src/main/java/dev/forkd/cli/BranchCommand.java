@@ -28,6 +28,16 @@ final class BranchCommand extends DaemonCommand {
       description = "copy all of guest memory in the pause, not just what diverged")
   private boolean full;
 
+  @Option(
+      names = "--live",
+      description = "copy memory while the sandbox runs on; the pause holds only device state")
+  private boolean live;
+
+  @Option(
+      names = "--no-wait",
+      description = "with --live: return when the sandbox runs on, before the snapshot is ready")
+  private boolean noWait;
+
   @Option(names = "--measure-diff", description = "full, and report what a diff would have cost")
   private boolean measureDiff;
 
@@ -42,10 +52,16 @@ final class BranchCommand extends DaemonCommand {
   @Override
   int run(Forkd forkd) {
     String chosen = tag.isEmpty() ? positionalTag : tag;
-    BranchOptions how =
-        full
-            ? BranchOptions.full()
-            : measureDiff ? BranchOptions.measureDiff() : BranchOptions.diff();
+    if ((full ? 1 : 0) + (live ? 1 : 0) + (measureDiff ? 1 : 0) > 1) {
+      throw usage("--full, --live and --measure-diff exclude each other");
+    }
+    if (noWait && !live) {
+      throw usage("--no-wait needs --live");
+    }
+    BranchOptions how = mode();
+    if (noWait) {
+      how = how.noWait();
+    }
     if (parent) {
       how = how.withParent();
     }
@@ -59,6 +75,16 @@ final class BranchCommand extends DaemonCommand {
     err().println("✓ " + describe(snapshot));
     snapshot.warning().ifPresent(warning -> err().println("⚠ " + warning));
     return 0;
+  }
+
+  private BranchOptions mode() {
+    if (full) {
+      return BranchOptions.full();
+    }
+    if (live) {
+      return BranchOptions.live();
+    }
+    return measureDiff ? BranchOptions.measureDiff() : BranchOptions.diff();
   }
 
   static String describe(SnapshotInfo snapshot) {

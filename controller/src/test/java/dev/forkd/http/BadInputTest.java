@@ -287,8 +287,10 @@ class BadInputTest {
     refused(branch("{\"diff\":true,\"parent_tag\":\"other\"}"), 400);
     refused(branch("{\"parent_tag\":\"python\"}"), 400);
     refused(branch("{\"mode\":\"turbo\"}"), 422);
-    refused(branch("{\"live\":true}"), 501);
-    assertThat(daemon.engine.counts()).containsEntry("snapshots", 2);
+    refused(branch("{\"mode\":\"diff\",\"wait\":false}"), 400);
+    assertThat(branch("{\"live\":true}").status()).isEqualTo(201);
+    assertThat(branch("{\"mode\":\"live\",\"wait\":false}").status()).isEqualTo(202);
+    assertThat(daemon.engine.counts()).containsEntry("snapshots", 4);
 
     CountDownLatch inside = new CountDownLatch(2);
     CountDownLatch goOn = new CountDownLatch(1);

@@ -22,6 +22,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.function.BooleanSupplier;
 
 /**
  * One branch under way: {@link #take} is its pause and what belongs to it, {@link #store} makes it
@@ -39,6 +40,7 @@ final class Branch implements AutoCloseable {
   private final Sandbox source;
   private final Tag tag;
   private final BranchSpec spec;
+  private final BooleanSupplier cancelled;
   private final SandboxRecord record;
   private final Path folder;
   private final DiskLayer overlay;
@@ -50,9 +52,15 @@ final class Branch implements AutoCloseable {
   private Optional<String> warning = Optional.empty();
   private boolean complete;
 
-  /** Reserves the tag and makes the folder. */
-  Branch(Brancher.Parts parts, Sandbox source, Tag tag, BranchSpec spec) {
+  /**
+   * Reserves the tag and makes the folder.
+   *
+   * @param cancelled asked before each step that takes long
+   */
+  Branch(
+      Brancher.Parts parts, Sandbox source, Tag tag, BranchSpec spec, BooleanSupplier cancelled) {
     this.parts = parts;
+    this.cancelled = cancelled;
     this.source = source;
     this.tag = tag;
     this.spec = spec;
@@ -155,11 +163,20 @@ final class Branch implements AutoCloseable {
     return warning;
   }
 
+  private void checkCancelled() {
+    if (cancelled.getAsBoolean()) {
+      throw new ForkdException(
+          ErrorCode.CANCELLED, "snapshot '" + tag + "' was deleted while it was being written");
+    }
+  }
+
   /** Writes all of it durably; with that the snapshot is ready. */
   Snapshot store() {
     StateTaking way = taking.orElseThrow();
     Path devices = folder.resolve(SnapshotFiles.DEVICES);
+    checkCancelled();
     MemoryImage image = way.store(devices);
+    checkCancelled();
     List<MemoryImage> memory = new ArrayList<>();
     memory.add(image);
     if (image.parent().isPresent()) {
@@ -188,6 +205,7 @@ final class Branch implements AutoCloseable {
             record.ownToken(),
             cost.frozen(),
             Optional.of(lineage()));
+    checkCancelled();
     Snapshot snapshot = parts.snapshots().complete(tag, manifest);
     complete = true;
     way.completed(manifest);

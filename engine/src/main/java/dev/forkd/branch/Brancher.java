@@ -3,6 +3,7 @@ package dev.forkd.branch;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Tag;
+import dev.forkd.api.Threads;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.BranchSpec;
 import dev.forkd.engine.Snapshot;
@@ -15,9 +16,15 @@ import dev.forkd.snapshot.SnapshotCatalog;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 
 /**
  * Saves running sandboxes, memory and disk as of one moment, while they live on: so many at once,
@@ -28,6 +35,7 @@ public final class Brancher {
   private static final int MAX_DISK_DEPTH = 24;
 
   private static final Duration MERGE_TIMEOUT = Duration.ofMinutes(10);
+  private static final Duration CANCEL_PATIENCE = Duration.ofSeconds(60);
   private static final SecureRandom RANDOM = new SecureRandom();
 
   /** What branching needs of the engine. */
@@ -43,6 +51,9 @@ public final class Brancher {
   private final int cap;
   private final Semaphore slots;
   private final Set<String> inFlight = ConcurrentHashMap.newKeySet();
+
+  /** Branches that are being written with nobody waiting for them, by tag. */
+  private final Map<String, Place> unfinished = new ConcurrentHashMap<>();
 
   /**
    * @param cap branches at once; more are refused
@@ -64,6 +75,76 @@ public final class Brancher {
   /** See {@link dev.forkd.engine.ForkdEngine#branch}. */
   public Snapshot branch(Sandbox source, BranchSpec spec) {
     Tag tag = spec.tag().orElseGet(() -> generated(source));
+    Place place = enter(source, tag, spec);
+    boolean handedOn = false;
+    try {
+      source.checkAlive();
+      Branch branch = new Branch(parts, source, tag, spec, place::cancelled);
+      try {
+        branch.take();
+        if (!spec.untilReady()) {
+          Snapshot begun = parts.snapshots().writing(tag, branch.lineage(), branch.warning());
+          unfinished.put(tag.value(), place);
+          Threads.virtual("branch-" + tag, () -> finish(source, tag, branch, place));
+          handedOn = true;
+          return begun;
+        }
+        Snapshot snapshot = branch.store();
+        mergeIfDeep(source);
+        return snapshot;
+      } finally {
+        if (!handedOn) {
+          branch.close();
+        }
+      }
+    } finally {
+      if (!handedOn) {
+        place.close();
+      }
+    }
+  }
+
+  private void finish(Sandbox source, Tag tag, Branch branch, Place place) {
+    try (place) {
+      Optional<String> failure = Optional.empty();
+      try (branch) {
+        branch.store();
+        mergeIfDeep(source);
+      } catch (ForkdException e) {
+        failure = Optional.of(e.message());
+      } catch (RuntimeException e) {
+        failure = Optional.of(String.valueOf(e));
+      }
+      if (failure.isPresent() && !place.cancelled()) {
+        parts
+            .snapshots()
+            .failed(
+                tag,
+                "the branch could not be written: "
+                    + failure.get()
+                    + ". Delete it (forkd rmi) and branch again");
+      }
+    } finally {
+      unfinished.remove(tag.value(), place);
+    }
+  }
+
+  /**
+   * Gives up a branch that is being written with nobody waiting for it, and waits until nothing of
+   * it is left.
+   *
+   * @return whether there was one; it may have become complete by then
+   */
+  public boolean cancel(Tag tag) {
+    Place place = unfinished.get(tag.value());
+    if (place == null) {
+      return false;
+    }
+    place.cancel();
+    return true;
+  }
+
+  private Place enter(Sandbox source, Tag tag, BranchSpec spec) {
     if (parts.snapshots().contains(tag) || !inFlight.add(tag.value())) {
       throw new ForkdException(
           ErrorCode.ALREADY_EXISTS,
@@ -81,13 +162,54 @@ public final class Brancher {
             ErrorCode.RESOURCE_EXHAUSTED,
             cap + " branches are already under way, the most this daemon does at once; try again");
       }
-      try {
-        return run(source, tag, spec);
-      } finally {
-        slots.release();
-      }
-    } finally {
+      return new Place(tag);
+    } catch (RuntimeException e) {
       inFlight.remove(tag.value());
+      throw e;
+    }
+  }
+
+  /** One of the branches that may be under way, held until all of it is over. */
+  private final class Place implements AutoCloseable {
+    private final Tag tag;
+    private final CompletableFuture<Boolean> over = new CompletableFuture<>();
+    private volatile boolean cancelled;
+
+    Place(Tag tag) {
+      this.tag = tag;
+    }
+
+    boolean cancelled() {
+      return cancelled;
+    }
+
+    void cancel() {
+      cancelled = true;
+      try {
+        over.get(CANCEL_PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+      } catch (TimeoutException e) {
+        throw new ForkdException(
+            ErrorCode.UNAVAILABLE,
+            "snapshot '"
+                + tag
+                + "' is still being written and did not stop within "
+                + CANCEL_PATIENCE.toSeconds()
+                + " s; delete it again",
+            e);
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        throw new ForkdException(ErrorCode.CANCELLED, "interrupted while giving up " + tag, e);
+      } catch (ExecutionException e) {
+        throw new ForkdException(ErrorCode.INTERNAL, "give up " + tag, e.getCause());
+      }
+    }
+
+    @Override
+    public void close() {
+      if (over.complete(true)) {
+        slots.release();
+        inFlight.remove(tag.value());
+      }
     }
   }
 
@@ -118,16 +240,6 @@ public final class Brancher {
     }
     spec.parentTag()
         .ifPresent(parent -> parts.snapshots().checkLink(parent, source.record().memory()));
-  }
-
-  private Snapshot run(Sandbox source, Tag tag, BranchSpec spec) {
-    source.checkAlive();
-    try (Branch branch = new Branch(parts, source, tag, spec)) {
-      branch.take();
-      Snapshot snapshot = branch.store();
-      mergeIfDeep(source);
-      return snapshot;
-    }
   }
 
   /** Copies a long chain's younger layers into the overlay, so that the next branch finds few. */

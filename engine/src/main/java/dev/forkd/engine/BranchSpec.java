@@ -9,8 +9,16 @@ import java.util.Optional;
  * @param tag the new snapshot's tag; made up from the sandbox id when empty
  * @param parentTag make a link of a chain, which holds only its own pages and keeps its parent from
  *     being deleted; must be the sandbox's own snapshot, and needs {@link Mode#DIFF}
+ * @param untilReady wait until the snapshot is durable; otherwise the answer comes when the source
+ *     runs on, with the status WRITING, which becomes READY or FAILED
  */
-public record BranchSpec(Optional<Tag> tag, Mode mode, Optional<Tag> parentTag) {
+public record BranchSpec(
+    Optional<Tag> tag, Mode mode, Optional<Tag> parentTag, boolean untilReady) {
+  /** One that is waited for. */
+  public BranchSpec(Optional<Tag> tag, Mode mode, Optional<Tag> parentTag) {
+    this(tag, mode, parentTag, true);
+  }
+
   /** What is copied inside the pause window. */
   public enum Mode {
     /** All of guest memory. */

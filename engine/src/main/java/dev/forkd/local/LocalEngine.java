@@ -114,6 +114,9 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public void deleteSnapshot(Tag tag, DeleteMode mode) {
+    if (brancher.cancel(tag) && !snapshots.contains(tag)) {
+      return;
+    }
     workspaces.deletingSnapshot(tag, mode, () -> snapshots.delete(tag, mode));
     zygotes.prune();
   }

@@ -8,8 +8,18 @@ sealed interface Entry {
   /** The chain edge: the snapshot it names as its parent. */
   Optional<String> parentTag();
 
-  /** Reserved; its files are being made. */
-  record Writing(long sinceUnix, Optional<String> parentTag) implements Entry {}
+  /**
+   * Reserved; its files are being made.
+   *
+   * @param lineage once its source runs on and only its files are unfinished
+   * @param warning for the user
+   */
+  record Writing(
+      long sinceUnix,
+      Optional<String> parentTag,
+      Optional<Lineage> lineage,
+      Optional<String> warning)
+      implements Entry {}
 
   /** Complete. */
   record Ready(SnapshotManifest manifest) implements Entry {

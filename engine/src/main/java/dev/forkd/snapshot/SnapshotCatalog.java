@@ -212,7 +212,10 @@ public final class SnapshotCatalog {
     Optional<String> parentTag = lineage.flatMap(Lineage::parentTag);
     entries.locked(all -> {
       checkFree(all, tag, parentTag);
-      return Optional.ofNullable(all.put(tag.value(), new Entry.Writing(createdAtUnix, parentTag)));
+      return Optional.ofNullable(
+          all.put(
+              tag.value(),
+              new Entry.Writing(createdAtUnix, parentTag, Optional.empty(), Optional.empty())));
     });
     try {
       store.insertSnapshot(
@@ -252,6 +255,22 @@ public final class SnapshotCatalog {
               ErrorCode.FAILED_PRECONDITION,
               "parent_tag: snapshot '" + parent + "' was just deleted; branch without parent_tag");
         });
+  }
+
+  /** Shows what is known of a reserved snapshot whose files are still being written. */
+  public Snapshot writing(Tag tag, Lineage lineage, Optional<String> warning) {
+    Entry.Writing entry =
+        new Entry.Writing(
+            System.currentTimeMillis() / 1000, lineage.parentTag(), Optional.of(lineage), warning);
+    entries.put(tag.value(), entry);
+    return views.view(tag.value(), entry);
+  }
+
+  /** Shows that a snapshot could not be written, of which nothing is left but its tag. */
+  public void failed(Tag tag, String why) {
+    entries.put(
+        tag.value(),
+        new Entry.Damaged(why, System.currentTimeMillis() / 1000, false, Optional.empty()));
   }
 
   /** Makes a reserved snapshot READY; all its files must be durable. */

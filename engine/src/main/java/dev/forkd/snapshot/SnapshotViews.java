@@ -34,14 +34,7 @@ final class SnapshotViews {
 
   Snapshot view(String tag, Entry entry) {
     return switch (entry) {
-      case Entry.Writing writing ->
-          bare(
-              tag,
-              writing.sinceUnix(),
-              Snapshot.Status.WRITING,
-              false,
-              writing.parentTag(),
-              Optional.empty());
+      case Entry.Writing writing -> writing(tag, writing);
       case Entry.Damaged damaged ->
           bare(
               tag,
@@ -53,6 +46,29 @@ final class SnapshotViews {
       case Entry.Deleting _ -> throw Entries.unknown(new Tag(tag));
       case Entry.Ready(SnapshotManifest manifest) -> ready(tag, manifest);
     };
+  }
+
+  private Snapshot writing(String tag, Entry.Writing entry) {
+    Optional<Lineage> branch = entry.lineage();
+    return new Snapshot(
+        new Tag(tag),
+        dir.snapshot(tag),
+        entry.sinceUnix(),
+        Snapshot.Status.WRITING,
+        false,
+        entry.parentTag().map(Tag::new),
+        branch.map(Lineage::parent).map(Tag::new),
+        branch.map(lineage -> new SandboxId(lineage.branchedFrom())),
+        branch.map(Lineage::mode),
+        number(branch.map(Lineage::pauseMillis)),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        number(branch.map(Lineage::freezeMillis)),
+        0,
+        0,
+        0,
+        entry.warning());
   }
 
   private Snapshot ready(String tag, SnapshotManifest m) {

@@ -435,7 +435,7 @@ public final class FakeEngine implements ForkdEngine {
               tag,
               Path.of("/data/snapshots", tag.value()),
               EPOCH_SECONDS,
-              Snapshot.Status.READY,
+              spec.untilReady() ? Snapshot.Status.READY : Snapshot.Status.WRITING,
               false,
               spec.parentTag(),
               Optional.of(guest.view.get().snapshot()),

@@ -55,7 +55,8 @@ final class BranchRoutes {
     try {
       Snapshot snapshot = engine.branch(exchange.sandboxId(), checked(exchange, body, tag));
       snapshot.pauseMillis().ifPresent(millis -> meters.branchPaused(Duration.ofMillis(millis)));
-      exchange.json(201, Views.snapshot(snapshot));
+      exchange.json(
+          snapshot.status() == Snapshot.Status.WRITING ? 202 : 201, Views.snapshot(snapshot));
     } finally {
       leave(tag);
     }
@@ -131,6 +132,6 @@ final class BranchRoutes {
             : diff
                 ? BranchSpec.Mode.DIFF
                 : body.measureDiff() ? BranchSpec.Mode.MEASURE_DIFF : BranchSpec.Mode.FULL;
-    return new BranchSpec(tag, mode, parent);
+    return new BranchSpec(tag, mode, parent, body.waitUntilReady().orElse(true));
   }
 }
