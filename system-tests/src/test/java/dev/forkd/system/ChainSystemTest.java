@@ -176,7 +176,7 @@ class ChainSystemTest {
   /** As many links as there may be, one more refused, and on from the compacted copy. */
   @Test
   @EnabledIfEnvironmentVariable(named = "FORKD_TEST_ALL", matches = "1")
-  @Timeout(value = 5, unit = TimeUnit.MINUTES)
+  @Timeout(value = 10, unit = TimeUnit.MINUTES)
   void thirtyTwoLinks() {
     SandboxId child = Lab.forkOne();
     Lab.branch(child, "t0", BranchSpec.Mode.DIFF);
