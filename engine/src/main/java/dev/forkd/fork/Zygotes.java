@@ -5,6 +5,8 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.Tag;
 import dev.forkd.api.Threads;
 import dev.forkd.disk.DiskLayers;
+import dev.forkd.linux.Cgroup;
+import dev.forkd.linux.CgroupSupport;
 import dev.forkd.memory.HostMemory;
 import dev.forkd.memory.MemoryImage;
 import dev.forkd.memory.MemoryStore;
@@ -62,6 +64,7 @@ public final class Zygotes implements AutoCloseable {
       DiskLayers layers,
       ImageLedger ledger,
       SnapshotCatalog snapshots,
+      CgroupSupport cgroups,
       WarmUp warmUp) {}
 
   private final Parts parts;
@@ -313,7 +316,18 @@ public final class Zygotes implements AutoCloseable {
       throw new ForkdException(
           ErrorCode.INTERNAL, "make the folder of " + id + ": " + e.getMessage(), e);
     }
-    return pending.finish(name(id));
+    RunningVm twin = pending.finish(name(id));
+    try {
+      // It was born into its source's group, and must neither count there nor outlive it there.
+      Cgroup.moveHere(parts.cgroups(), twin.process().pid());
+      return twin;
+    } catch (IOException e) {
+      discardTwin(twin, id);
+      throw new ForkdException(
+          ErrorCode.INTERNAL,
+          "take the copy " + id + " out of its source's cgroup: " + e.getMessage(),
+          e);
+    }
   }
 
   /** Ends such a copy that nobody needs. */

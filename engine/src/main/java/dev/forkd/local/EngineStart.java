@@ -17,6 +17,7 @@ import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentEvents;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
+import dev.forkd.linux.CgroupSupport;
 import dev.forkd.memory.MemoryStore;
 import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Handshake;
@@ -98,6 +99,7 @@ public final class EngineStart {
     opened.push(starters::shutdownNow);
     boolean emulated = vmm.capabilities().isolation() == Isolation.EMULATION;
     Handshake handshake = new Handshake();
+    CgroupSupport cgroups = Cgroup.detect();
     Zygotes zygotes =
         new Zygotes(
             new Zygotes.Parts(
@@ -107,6 +109,7 @@ public final class EngineStart {
                 layers,
                 ledger,
                 snapshots,
+                cgroups,
                 new WarmUp(handshake, EngineStart::connect)));
     opened.push(zygotes);
     Sandbox.Shared shared =
@@ -127,7 +130,7 @@ public final class EngineStart {
             sandboxes,
             vmm,
             HostProfile.of(vmm.capabilities(), assets.tscKhz()),
-            Cgroup.detect(),
+            cgroups,
             zygotes,
             EngineStart::connect,
             shared);

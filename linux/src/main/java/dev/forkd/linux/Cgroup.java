@@ -218,6 +218,37 @@ public final class Cgroup {
     }
   }
 
+  /**
+   * Moves a running process to the group this process is in: one that was copied from another is
+   * born into the group of that one, whose limits are none of its business.
+   */
+  public static void moveHere(CgroupSupport support, long pid) throws IOException {
+    List<Path> folders =
+        switch (support) {
+          case CgroupSupport.V1 v1 -> {
+            List<Path> own = new ArrayList<>(List.of(v1.memory().parent()));
+            v1.pids().map(CgroupSupport.Hierarchy::parent).ifPresent(own::add);
+            yield own;
+          }
+          case CgroupSupport.V2 v2 -> List.of(own(v2));
+          case CgroupSupport.None _ -> List.of();
+        };
+    for (Path folder : folders) {
+      CgroupFiles.write(folder.resolve("cgroup.procs"), Long.toString(pid));
+    }
+  }
+
+  /** This process is in the parent of new groups, or in a leaf of it. */
+  private static Path own(CgroupSupport.V2 v2) throws IOException {
+    for (String line : Files.readAllLines(Path.of("/proc/self/cgroup"))) {
+      if (line.startsWith("0::")) {
+        Path leaf = v2.parent().resolve(line.substring(line.lastIndexOf('/') + 1));
+        return Files.isDirectory(leaf) ? leaf : v2.parent();
+      }
+    }
+    return v2.parent();
+  }
+
   /** Who is in it. */
   public List<Long> processes() throws IOException {
     List<Long> pids = new ArrayList<>();

@@ -48,6 +48,22 @@ class CgroupTest {
     group.destroy();
   }
 
+  /** One that is moved out counts there no more, and the group can go while it lives. */
+  @Test
+  void movedOutOfItsGroup() throws Exception {
+    Cgroup group = create("left", OptionalLong.of(128 * MIB), OptionalInt.empty());
+    Process eater = start(group, 1);
+    try {
+      assertThat(eater.inputReader().readLine()).isEqualTo("ate");
+      Cgroup.moveHere(SUPPORT, eater.pid());
+      assertThat(group.processes()).isEmpty();
+      group.destroy();
+      assertThat(eater.isAlive()).isTrue();
+    } finally {
+      eater.destroyForcibly().waitFor();
+    }
+  }
+
   /** One that stays below lives, is in the group from its first page on, and is charged there. */
   @Test
   void belowTheLimitLives() throws Exception {
