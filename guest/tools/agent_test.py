@@ -505,7 +505,8 @@ class Conversation(AgentTest):
         self.assertEqual(before[3], 1, "a normal variate is kept")
         token = os.urandom(32)
         self.assertTrue(self.agent.epoch(4, token)["reseeded"])
-        AgentTest.token = token
+        kept, AgentTest.token = AgentTest.token, token
+        self.addCleanup(lambda: GUEST or setattr(AgentTest, "token", kept))
         after = eval(self.agent.eval(state)["result"])
         self.assertEqual((after[0], after[2], after[3]), ("MT19937", 624, 0))
         self.assertNotEqual(before[1], after[1])
