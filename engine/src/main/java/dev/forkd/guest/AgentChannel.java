@@ -16,6 +16,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 import tools.jackson.databind.JsonNode;
@@ -28,8 +29,14 @@ import tools.jackson.databind.json.JsonMapper;
 final class AgentChannel implements AutoCloseable {
   private static final int MAX_STREAMS = 256;
 
+  /** What the agent takes for one request; one byte more ends the conversation. */
+  private static final int MAX_REQUEST_BYTES = 4 << 20;
+
   /** Behind a write that the guest does not take, others wait this long. */
   private static final Duration WRITE_TIMEOUT = Duration.ofSeconds(30);
+
+  /** A guest that is not paused and has not taken a write for so long never will. */
+  static final Duration STUCK_TIMEOUT = Duration.ofMinutes(5);
 
   static final int TOKEN_BYTES = 32;
   private static final int NONCE_BYTES = 32;
@@ -39,6 +46,7 @@ final class AgentChannel implements AutoCloseable {
   private final SocketChannel socket;
   private final AgentEvents events;
   private final String who;
+  private final Duration stuckTimeout;
   private final Map<Integer, AgentStream> streams = new ConcurrentHashMap<>();
   private final AtomicInteger nextStream = new AtomicInteger();
   private final ReentrantLock writing = new ReentrantLock();
@@ -48,9 +56,15 @@ final class AgentChannel implements AutoCloseable {
   private volatile Optional<ForkdException> lost = Optional.empty();
   private volatile boolean idle;
   private volatile boolean closing;
+  private final AtomicBoolean over = new AtomicBoolean();
 
   AgentChannel(String who, SocketChannel socket, AgentEvents events) {
+    this(who, socket, events, STUCK_TIMEOUT);
+  }
+
+  AgentChannel(String who, SocketChannel socket, AgentEvents events, Duration stuckTimeout) {
     this.who = who;
+    this.stuckTimeout = stuckTimeout;
     this.socket = socket;
     this.events = events;
   }
@@ -176,14 +190,22 @@ final class AgentChannel implements AutoCloseable {
     lost.ifPresent(why -> {
       throw new ForkdException(why.code(), why.message(), why);
     });
-    if (streams.size() >= MAX_STREAMS) {
+    byte[] json = JSON.writeValueAsBytes(request);
+    if (json.length > MAX_REQUEST_BYTES) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT,
+          "a request of " + json.length + " bytes; a guest takes at most " + MAX_REQUEST_BYTES);
+    }
+    AgentStream stream = new AgentStream(this, nextStream.incrementAndGet());
+    // Counted with itself in, so that of several at once none comes in as one too many: the agent
+    // would end the conversation.
+    streams.put(stream.id(), stream);
+    if (streams.size() > MAX_STREAMS) {
+      streams.remove(stream.id());
       throw new ForkdException(
           ErrorCode.RESOURCE_EXHAUSTED,
           "sandbox " + who + " has " + MAX_STREAMS + " requests open; wait for one to end");
     }
-    byte[] json = JSON.writeValueAsBytes(request);
-    AgentStream stream = new AgentStream(this, nextStream.incrementAndGet());
-    streams.put(stream.id(), stream);
     int frames = Math.max(1, Math.ceilDiv(json.length, Frame.MAX_PAYLOAD_BYTES));
     ByteBuffer bytes =
         ByteBuffer.allocate(json.length + frames * Frame.HEADER_BYTES)
@@ -199,7 +221,12 @@ final class AgentChannel implements AutoCloseable {
               i < frames - 1 ? Frame.MORE : 0,
               java.util.Arrays.copyOfRange(json, from, to)));
     }
-    write(bytes.flip());
+    try {
+      write(bytes.flip());
+    } catch (ForkdException e) {
+      streams.remove(stream.id());
+      throw e;
+    }
     return stream;
   }
 
@@ -243,7 +270,19 @@ final class AgentChannel implements AutoCloseable {
       Thread.currentThread().interrupt();
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while sending to " + who, e);
     }
+    // A write to a socket knows no time limit; it ends when the socket is closed.
+    CompletableFuture<Void> written = new CompletableFuture<>();
     try {
+      var _ =
+          written
+              .orTimeout(stuckTimeout.toMillis(), TimeUnit.MILLISECONDS)
+              .exceptionally(_ -> {
+                fail(
+                    new ForkdException(
+                        ErrorCode.UNAVAILABLE,
+                        "the guest of " + who + " takes no requests any more"));
+                return null;
+              });
       while (bytes.hasRemaining()) {
         socket.write(bytes);
       }
@@ -253,11 +292,16 @@ final class AgentChannel implements AutoCloseable {
           "the agent of " + who + " cannot be reached: " + e.getMessage(),
           e);
     } finally {
+      written.complete(null);
       writing.unlock();
     }
   }
 
+  /** The first reason is the one; closing the socket brings others. */
   private void fail(ForkdException why) {
+    if (!over.compareAndSet(false, true)) {
+      return;
+    }
     lost = Optional.of(why);
     synced.completeExceptionally(why);
     ready.completeExceptionally(why);

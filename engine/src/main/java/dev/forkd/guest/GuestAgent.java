@@ -153,7 +153,9 @@ public final class GuestAgent implements AutoCloseable {
   /** Runs a request whose answer is only its result. */
   JsonNode call(Map<String, ?> request, Duration timeout) {
     AgentStream stream = channel.open(request);
-    return drain(stream, OutputStream.nullOutputStream(), timeout, "" + request.get("op"));
+    String op = "" + request.get("op");
+    // For the whole: data nobody asked for must not keep a request open, and a branch waiting.
+    return drain(stream, OutputStream.nullOutputStream(), timeout, Limit.WHOLE, op);
   }
 
   JsonNode call(Map<String, ?> request, OutputStream sink, Duration timeout) {
@@ -173,10 +175,23 @@ public final class GuestAgent implements AutoCloseable {
     channel.send(new Frame(stream.id(), Frame.EOF, Frame.CHANNEL_INPUT, new byte[0]));
   }
 
+  private enum Limit {
+    SILENCE,
+    WHOLE
+  }
+
   /** Consumes a stream to its end; {@code timeout} is for silence, not for the whole. */
   JsonNode drain(AgentStream stream, OutputStream sink, Duration timeout, String what) {
+    return drain(stream, sink, timeout, Limit.SILENCE, what);
+  }
+
+  private JsonNode drain(
+      AgentStream stream, OutputStream sink, Duration timeout, Limit limit, String what) {
+    long begin = System.nanoTime();
     while (true) {
-      Optional<AgentStream.Item> item = stream.next(timeout);
+      Duration left =
+          limit == Limit.WHOLE ? timeout.minusNanos(System.nanoTime() - begin) : timeout;
+      Optional<AgentStream.Item> item = left.isPositive() ? stream.next(left) : Optional.empty();
       if (item.isEmpty()) {
         channel.cancel(stream.id());
         throw new ForkdException(
@@ -223,6 +238,7 @@ public final class GuestAgent implements AutoCloseable {
       sendEof(stream);
     } catch (ForkdException e) {
       if (e.code() != ErrorCode.FAILED_PRECONDITION) {
+        channel.cancel(stream.id());
         throw e;
       }
       // The guest has answered before it took everything: the answer says why.

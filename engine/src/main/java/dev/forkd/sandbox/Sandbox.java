@@ -21,6 +21,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.UnaryOperator;
 
 /**
  * One live sandbox and the only owner of its VM, its agent connection and its gate. It is created
@@ -49,6 +50,7 @@ public final class Sandbox {
   private final RunGate gate;
   private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
+  private final ReentrantLock changing = new ReentrantLock();
   private volatile SandboxRecord record;
   private volatile boolean killed;
   private volatile boolean inDoubt;
@@ -167,14 +169,20 @@ public final class Sandbox {
 
   private void fail(String reason) {
     if (!killed && record.failure().isEmpty()) {
-      update(record.withFailure(reason));
+      update(now -> now.failure().isPresent() ? now : now.withFailure(reason));
       gate.fail();
     }
   }
 
-  private void update(SandboxRecord changed) {
-    record = changed;
-    save.accept(changed);
+  /** One change after the other, so that none is lost, a failure least of all. */
+  private void update(UnaryOperator<SandboxRecord> change) {
+    changing.lock();
+    try {
+      record = change.apply(record);
+      save.accept(record);
+    } finally {
+      changing.unlock();
+    }
   }
 
   /** Something to do in a sandbox that is alive and verified; close it when done. */
@@ -355,13 +363,12 @@ public final class Sandbox {
       if (record.frozen() || inDoubt) {
         agent.thaw(Duration.ofSeconds(10));
       }
-      update(record.withCertificate(proof));
+      update(now -> now.withCertificate(proof));
     } catch (ForkdException e) {
       if (!killed) {
         Certificate pending = Certificate.pending();
-        update(
-            record
-                .withCertificate(
+        update(now ->
+            now.withCertificate(
                     new Certificate(
                         Certificate.State.FAILED,
                         pending.epoch(),
@@ -400,13 +407,13 @@ public final class Sandbox {
 
   /** Counts a branch. */
   public void branched(Path memory) {
-    update(record.afterBranch(memory.toString()));
+    update(now -> now.afterBranch(memory.toString()));
   }
 
   /** Notes that the disk chain has changed. */
   public void diskChanged() {
-    update(
-        record.withDisk(
+    update(now ->
+        now.withDisk(
             vm.disk().base().stream().map(dev.forkd.snapshot.Layers::ref).toList(),
             vm.disk().active().id()));
   }

@@ -1,0 +1,199 @@
+package dev.forkd.guest;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
+import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.channels.ServerSocketChannel;
+import java.nio.channels.SocketChannel;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The host's side against guests that do as they like; the test is the guest. */
+class AgentChannelTest {
+  @TempDir Path folder;
+
+  private final List<ForkdException> lost = new CopyOnWriteArrayList<>();
+  private SocketChannel host;
+  private SocketChannel guest;
+
+  private final AgentEvents events =
+      new AgentEvents() {
+        @Override
+        public void changed() {}
+
+        @Override
+        public void lost(ForkdException why) {
+          lost.add(why);
+        }
+      };
+
+  @BeforeEach
+  void connect() throws IOException {
+    UnixDomainSocketAddress address = UnixDomainSocketAddress.of(folder.resolve("agent"));
+    try (ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+      server.bind(address);
+      host = SocketChannel.open(address);
+      guest = server.accept();
+    }
+  }
+
+  @AfterEach
+  void close() throws IOException {
+    host.close();
+    guest.close();
+  }
+
+  private static boolean isUnavailable(Throwable e) {
+    return e instanceof ForkdException known && known.code() == ErrorCode.UNAVAILABLE;
+  }
+
+  /** Answers the sync, as an agent does. */
+  private void greet() throws IOException {
+    ByteBuffer said = ByteBuffer.allocate(AgentChannel.TOKEN_BYTES + Frame.HEADER_BYTES + 32);
+    while (said.hasRemaining()) {
+      assertThat(guest.read(said)).isPositive();
+    }
+    send(said.array(), said.capacity() - 32, 32);
+  }
+
+  private void send(byte[] bytes, int from, int count) throws IOException {
+    ByteBuffer out = ByteBuffer.wrap(bytes, from, count);
+    while (out.hasRemaining()) {
+      guest.write(out);
+    }
+  }
+
+  private void send(int stream, int type, int flags, byte[] payload) throws IOException {
+    byte[] frame =
+        ByteBuffer.allocate(Frame.HEADER_BYTES + payload.length)
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .putInt(stream)
+            .putShort((short) payload.length)
+            .put((byte) type)
+            .put((byte) flags)
+            .put(payload)
+            .array();
+    send(frame, 0, frame.length);
+  }
+
+  /** Takes what the host sends and forgets it. */
+  private void swallow() {
+    Threads.virtual(
+        "swallow",
+        () -> {
+          ByteBuffer buffer = ByteBuffer.allocate(65536);
+          try {
+            int count = 0;
+            while (count >= 0) {
+              count = guest.read(buffer.clear());
+            }
+          } catch (IOException e) {
+            return;
+          }
+        });
+  }
+
+  /** However many ask at once, the guest never sees one stream too many. */
+  @Test
+  void noMoreStreamsAreOpenThanTheGuestTakes() throws Exception {
+    AgentChannel channel = new AgentChannel("sbtest", host, events);
+    channel.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    swallow();
+    AtomicInteger opened = new AtomicInteger();
+    CountDownLatch refused = new CountDownLatch(144);
+    for (int i = 0; i < 400; i++) {
+      Threads.virtual(
+          "open",
+          () -> {
+            try {
+              channel.open(Map.of("op", "status"));
+              opened.incrementAndGet();
+            } catch (ForkdException e) {
+              assertThat(e.code()).isEqualTo(ErrorCode.RESOURCE_EXHAUSTED);
+              refused.countDown();
+            }
+          });
+    }
+    await().until(() -> opened.get() + 144 - refused.getCount() >= 400);
+    assertThat(opened).hasValueLessThanOrEqualTo(256);
+    assertThat(channel.openStreams()).isEqualTo(opened.get());
+    channel.close();
+  }
+
+  /** A request the agent would take for nonsense is refused here, and the conversation goes on. */
+  @Test
+  void aRequestThatIsTooLargeIsNotSent() throws Exception {
+    AgentChannel channel = new AgentChannel("sbtest", host, events);
+    channel.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    assertThatThrownBy(
+            () -> channel.open(Map.of("op", "exec", "args", List.of("x".repeat(4 << 20)))))
+        .isInstanceOf(ForkdException.class)
+        .hasMessageContaining("takes at most");
+    assertThat(channel.openStreams()).isZero();
+    channel.close();
+    assertThat(lost).isEmpty();
+  }
+
+  /** A guest that keeps a request open with data nobody asked for does so for its time only. */
+  @Test
+  void aGuestThatNeverEndsARequestIsLeft() throws Exception {
+    try (GuestAgent agent = GuestAgent.attach("sbtest", host, events)) {
+      agent.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+      greet();
+      swallow();
+      Threads.virtual(
+          "trickle",
+          () -> {
+            try {
+              while (true) {
+                send(1, Frame.DATA, Frame.CHANNEL_OUTPUT, new byte[1]);
+                Thread.sleep(20);
+              }
+            } catch (IOException | InterruptedException e) {
+              return;
+            }
+          });
+      long begin = System.nanoTime();
+      assertThatThrownBy(() -> agent.freeze(Duration.ofMillis(500)))
+          .isInstanceOf(ForkdException.class)
+          .hasMessageContaining("did not answer 'freeze'");
+      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofSeconds(10));
+      assertThat(agent.openStreams()).isZero();
+    }
+  }
+
+  /** A guest that reads nothing any more ends the request that waits for it. */
+  @Test
+  void aGuestThatTakesNothingIsGivenUp() throws Exception {
+    AgentChannel channel = new AgentChannel("sbtest", host, events, Duration.ofMillis(500));
+    channel.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    assertThatThrownBy(
+            () -> channel.open(Map.of("op", "exec", "args", List.of("x".repeat(3 << 20)))))
+        .matches(AgentChannelTest::isUnavailable);
+    assertThat(channel.openStreams()).isZero();
+    await().until(() -> lost.size() == 1);
+    assertThatThrownBy(() -> channel.open(Map.of("op", "status")))
+        .hasMessageContaining("takes no requests any more");
+  }
+}
