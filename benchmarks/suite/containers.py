@@ -1,0 +1,161 @@
+"""Peers that are containers: runc and crun, and gVisor's runsc, from the same root file system, running the same line."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import time
+
+from . import host
+from .bench import ANSWER, CODE, IMPORT, MANY, PYTHON, SCI, SCI_ANSWER, SCI_CODE, SCI_IMPORT, check
+from .vms import root_image
+
+RUNC, CRUN, RUNSC, RESTORE = "runc run", "crun run", "gVisor runsc run", "gVisor runsc restore"
+TIMEOUT = 120
+# Warm, then waiting to be saved; what is restored finds /go/go and answers.
+WAITING = """import numpy, os, time
+numpy.zeros(5).tolist()
+print('warm', flush=True)
+while not os.path.exists('/go/go'):
+    time.sleep(0.001)
+print({code}, flush=True)
+"""
+
+
+def find_runsc(work):
+    for candidate in (os.environ.get("RUNSC"), shutil.which("runsc"), f"{work}/tools/runsc"):
+        if candidate and os.access(candidate, os.X_OK):
+            return candidate
+    return None
+
+
+def rootfs(bench, tag):
+    """The files of a template's root image, unpacked once."""
+    folder = pathlib.Path(bench.work, "bundles", tag)
+    if not folder.joinpath("rootfs", "usr").exists():
+        folder.joinpath("rootfs", "go").mkdir(parents=True, exist_ok=True)
+        subprocess.run(["debugfs", "-R", f"rdump / {folder}/rootfs", root_image(bench.daemon.data, tag)],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        folder.joinpath("rootfs", "go").mkdir(exist_ok=True)
+    return folder
+
+
+def bundle(bench, tag, name, code, mounts=()):
+    """A folder as OCI runtimes want it: runc's own default settings, the root shared and read-only."""
+    root = rootfs(bench, tag)
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    if not folder.joinpath("config.json").exists():
+        subprocess.run(["runc", "spec"], cwd=folder, check=True)
+    config = json.loads(folder.joinpath("config.json").read_text())
+    config["process"].update(terminal=False, args=["python3", "-c", code])
+    config["root"]["path"] = str(root / "rootfs")
+    config["mounts"] += mounts
+    folder.joinpath("config.json").write_text(json.dumps(config))
+    return folder
+
+
+class Runtime:
+    """A runtime with the global flags it needs here."""
+
+    def __init__(self, bench, label, command):
+        self.bench, self.label, self.command, self.count = bench, label, command, 0
+
+    def call(self, *arguments, cwd=None, **more):
+        return subprocess.run([*self.command, *arguments], cwd=cwd, stdin=subprocess.DEVNULL, timeout=TIMEOUT, text=True, check=False,
+                              **(more or {"capture_output": True}))
+
+    def once(self, folder, answer, *verb):
+        """One container from nothing to its answer; what it leaves behind is removed by the caller's end."""
+        self.count += 1
+        name = f"forkd-bench-{os.getpid()}-{abs(hash(self.label)) % 10000}-{self.count}"
+        done = self.call(*(verb or ("run",)), name, cwd=folder)
+        lines = done.stdout.strip().splitlines()
+        if not lines or lines[-1] != answer:
+            raise RuntimeError(f"{self.label}: {(done.stderr or done.stdout).strip()[-300:] or f'status {done.returncode}, no output'}")
+        return name
+
+    def measure(self, folder, answer, label, suffix="", *verb):
+        """One by one, then a hundred with as many at once as there are cores."""
+        bench, x = self.bench, label + suffix
+        self.once(folder, answer, *verb)  # the page cache is warm for everybody
+        for _ in bench.rounds(15, 7, 15):
+            bench.timed("peer", x, self.once, folder, answer, *verb)
+        if not bench.results.summary("peer", x):
+            return
+        for _ in bench.rounds(2, 1, 10):
+            busy, begin = host.busy_millis(), time.perf_counter()
+            problems = [one for one in bench.at_once(lambda _: self.once(folder, answer, *verb), range(MANY), host.CORES) if isinstance(one, Exception)]
+            bench.results.add("peer-many", x, (time.perf_counter() - begin) * 1e3, ok=not problems)
+            bench.results.add("peer-many-cpu", x, (host.busy_millis() - busy) / MANY)
+            if problems:
+                bench.results.note(f"{x}: {len(problems)} of {MANY} failed, first: {problems[0]}")
+
+
+def _native(bench, label, command):
+    runtime = Runtime(bench, label, command)
+    runtime.measure(bundle(bench, PYTHON, "cold", f"import {IMPORT}; print({CODE})"), ANSWER, label)
+    if SCI in bench.templates:
+        runtime.measure(bundle(bench, SCI, "cold", f"import {SCI_IMPORT}; print({SCI_CODE})"), SCI_ANSWER, label, ", pandas and scikit-learn")
+
+
+def runc(bench):
+    _native(bench, RUNC, ["runc", f"--root={bench.work}/runc"])
+
+
+def crun(bench):
+    """crun refuses hybrid cgroups; there it runs without any, which is a little less work than runc does."""
+    command = ["crun", f"--root={bench.work}/crun"]
+    if os.path.exists("/sys/fs/cgroup/unified"):
+        bench.results.note("crun ran with --cgroup-manager=disabled: it does not support this host's hybrid cgroups")
+        command.append("--cgroup-manager=disabled")
+    _native(bench, CRUN, command)
+
+
+def runsc(bench, binary):
+    state, images, go = (pathlib.Path(bench.work, "runsc", name) for name in ("state", "image", "go"))
+    for folder in (state, go):
+        folder.mkdir(parents=True, exist_ok=True)
+    command = [binary, f"--root={state}", "--network=none", "--platform=systrap", "--ignore-cgroups"]
+    _native(bench, RUNSC, command)
+    runtime = Runtime(bench, RESTORE, command)
+    folder = bundle(bench, PYTHON, "warm", WAITING.format(code=CODE),
+                    [{"destination": "/go", "type": "bind", "source": str(go), "options": ["ro", "rbind"]}])
+    saved, output = f"forkd-bench-{os.getpid()}-saved", pathlib.Path(bench.work, "runsc", "output")
+    try:
+        with open(output, "w") as file:
+            runtime.call("run", "--detach", saved, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 30
+        while "warm" not in output.read_text():
+            if time.monotonic() > end:
+                raise RuntimeError(f"the warmed container was not ready within 30 s: {output.read_text()[-300:]}")
+            time.sleep(0.05)
+        done = runtime.call("checkpoint", "--image-path", str(images), saved)
+        if done.returncode:
+            raise RuntimeError(f"runsc checkpoint: {done.stderr.strip()[-300:]}")
+        go.joinpath("go").touch()
+        runtime.measure(folder, ANSWER, RESTORE, "", "restore", "--image-path", str(images))
+    finally:
+        for name in (runtime.call("list", "-quiet").stdout or "").split():
+            runtime.call("delete", "--force", name)
+
+
+def measure(bench):
+    if os.geteuid():
+        bench.results.note("containers: left out, they want root")
+        return
+    if not shutil.which("runc"):
+        bench.results.note("containers: left out, runc is not installed (it also writes the others' settings); benchmarks/run --peers installs it")
+        return
+    binary = find_runsc(bench.work)
+    steps = [("runc", runc, ())]
+    if shutil.which("crun"):
+        steps.append(("crun", crun, ()))
+    else:
+        bench.results.note("crun: left out, it is not installed; benchmarks/run --peers installs it")
+    if binary:
+        steps.append(("gVisor", runsc, (binary,)))
+    else:
+        bench.results.note("gVisor: LEFT OUT, no runsc in RUNSC, on PATH or in target/benchmarks/tools; benchmarks/run --peers builds it")
+    for title, function, arguments in steps:
+        bench.step(f"peer: {title}", function, *arguments)

@@ -1,0 +1,64 @@
+"""What the machine says of itself and of processes."""
+import os
+import platform
+import re
+import shutil
+import subprocess
+
+TICKS = os.sysconf("SC_CLK_TCK")
+CORES = len(os.sched_getaffinity(0))
+MIB = 1 << 20
+
+
+def cpu_millis(pid, waited=False):
+    """CPU time of a process so far, with that of its ended children if waited is set; 0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15 if waited else 13])) * 1000 / TICKS
+
+
+def busy_millis():
+    """CPU time of the whole machine so far, all cores together."""
+    with open("/proc/stat") as file:
+        fields = [int(field) for field in file.readline().split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) * 1000 / TICKS
+
+
+def pss_mib(pid):
+    """Proportional set size: shared pages divided among those who share them."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return int(re.search(r"^Pss:\s+(\d+)", file.read(), re.M).group(1)) / 1024
+
+
+def available_mib():
+    with open("/proc/meminfo") as file:
+        return int(re.search(r"^MemAvailable:\s+(\d+)", file.read(), re.M).group(1)) / 1024
+
+
+def load():
+    return os.getloadavg()[0]
+
+
+def first_line(*command):
+    """What a program says of its version; None when it is not here."""
+    if not shutil.which(command[0]):
+        return None
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return ((done.stdout or done.stderr).splitlines() or ["?"])[0].strip()
+
+
+def machine():
+    """Facts for the report, in order."""
+    with open("/proc/cpuinfo") as file:
+        model = re.search(r"^model name\s*:\s*(.+)", file.read(), re.M)
+    with open("/proc/meminfo") as file:
+        total = int(re.search(r"^MemTotal:\s+(\d+)", file.read(), re.M).group(1)) / 1024 / 1024
+    return {
+        "CPU": f"{CORES} cores, {model.group(1) if model else platform.machine()}",
+        "memory": f"{total:.1f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "QEMU": first_line("qemu-system-x86_64", "--version") or "not found",
+    }
