@@ -68,12 +68,40 @@ class RestTest {
             "forkd_sandboxes_active 1\n",
             "forkd_branches_in_flight 0\n",
             "forkd_branch_concurrency_cap 4\n",
+            "# TYPE forkd_admission_wait_seconds histogram\n",
+            "forkd_admission_wait_seconds_bucket{le=\"+Inf\"} 0\n",
+            "forkd_admission_waiting 0\n",
+            "# TYPE forkd_admission_rejected_total counter\n",
             "forkd_build_info{version=\"0.1.0\"} 1\n",
             "forkd_fork_seconds_bucket{le=\"0.1\"} 1",
             "forkd_branch_pause_seconds_bucket{le=\"0.01\"} 1",
             "forkd_exec_seconds_count 1",
             "route=\"POST /v1/sandboxes/{id}/exec\"");
     assertThat(metrics.body()).doesNotContain(id);
+  }
+
+  /** Whoever meets a full house is told when to come back; nobody else is. */
+  @Test
+  void fullHouseSaysWhenToRetry() {
+    String id = daemon.child("python");
+    daemon.engine.failNext(
+        new ForkdException(
+            ErrorCode.RESOURCE_EXHAUSTED,
+            "2048 requests wait",
+            Map.of(ForkdException.RETRY_AFTER_SECONDS, "7"),
+            null));
+    Answer full = daemon.post("/v1/sandboxes/" + id + "/ping");
+    assertThat(full.status()).isEqualTo(503);
+    assertThat(full.header("retry-after")).isEqualTo("7");
+    assertThat(full.error().code()).contains("resource_exhausted");
+    daemon.engine.failNext(new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "too many"));
+    assertThat(daemon.post("/v1/sandboxes/" + id + "/ping").header("retry-after")).isEqualTo("1");
+    daemon.engine.failNext(new ForkdException(ErrorCode.UNAVAILABLE, "it has failed"));
+    Answer failed = daemon.post("/v1/sandboxes/" + id + "/ping");
+    assertThat(failed.status()).isEqualTo(503);
+    assertThat(failed.header("retry-after")).isEmpty();
+    daemon.engine.failNext(new ForkdException(ErrorCode.DEADLINE_EXCEEDED, "no core was free"));
+    assertThat(daemon.post("/v1/sandboxes/" + id + "/ping").status()).isEqualTo(504);
   }
 
   @Test

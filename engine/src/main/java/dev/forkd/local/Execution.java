@@ -49,7 +49,7 @@ final class Execution {
   static ExecResult run(Sandbox sandbox, ExecSpec spec) {
     long begin = System.nanoTime();
     Collector collector = new Collector(spec.outputLimitBytes());
-    try (Sandbox.Session session = sandbox.enter(spec.timeout())) {
+    try (Sandbox.Session session = sandbox.enter(Sandbox.patience(spec.timeout()))) {
       GuestExec exec = session.agent().exec(spec);
       if (spec.stdin().length > 0) {
         // Beside the output: a command may not read on before its output is taken.
@@ -117,7 +117,7 @@ final class Execution {
   }
 
   static ExecSession start(Sandbox sandbox, ExecSpec spec, ExecListener listener) {
-    Sandbox.Session session = sandbox.enter(spec.timeout());
+    Sandbox.Session session = sandbox.enter(Sandbox.patience(spec.timeout()));
     GuestExec exec;
     try {
       exec = session.agent().exec(spec);

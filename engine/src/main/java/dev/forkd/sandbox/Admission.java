@@ -277,7 +277,7 @@ public final class Admission implements AutoCloseable {
 
   private void beginTurn(Claim claim) {
     // Its guest may be parked; the request that is let in now resumes it.
-    overtime.remove(claim);
+    overtime.lend(claim);
     turns++;
     turnsBegun++;
     claim.inTurn = true;
@@ -318,15 +318,15 @@ public final class Admission implements AutoCloseable {
   private void judgeOvertime(Claim claim) {
     if (claim.inTurn || claim.closed || !(claim.open > 0 || claim.background)) {
       overtime.remove(claim);
-    } else {
-      overtime.add(claim);
+    } else if (overtime.add(claim)) {
+      Threads.virtual("park", claim.guest::settle);
     }
     if (overtime.needsCheck()) {
-      alarm.after(Overtime.CHECK_DELAY, this::checkOvertime);
+      alarm.after(Overtime.CHECK_DELAY, () -> checkOvertime(false));
     }
   }
 
-  private void checkOvertime() {
+  private void checkOvertime(boolean rotation) {
     List<Claim> measured;
     lock.lock();
     try {
@@ -341,9 +341,9 @@ public final class Admission implements AutoCloseable {
     List<Claim> changed;
     lock.lock();
     try {
-      changed = overtime.check(uses);
+      changed = overtime.check(uses, rotation);
       if (overtime.needsRotation()) {
-        alarm.after(rules.slice(), this::checkOvertime);
+        alarm.after(rules.slice(), () -> checkOvertime(true));
       }
     } finally {
       lock.unlock();

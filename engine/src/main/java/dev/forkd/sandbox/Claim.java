@@ -90,6 +90,11 @@ final class Claim implements AutoCloseable {
   /** Kept paused although it has work, until it is its time again. */
   boolean parked;
 
+  /** Ran beyond its turn, or was parked, before it got the present one. */
+  boolean lent;
+
+  boolean parkedBefore;
+
   /** When it was last parked or let run beyond its turn. */
   long sinceNanos;
 

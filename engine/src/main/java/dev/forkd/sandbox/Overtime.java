@@ -39,6 +39,7 @@ final class Overtime {
   private final Set<Claim> members = new LinkedHashSet<>();
   private int parked;
   private boolean checkDue;
+  private boolean rotationDue;
 
   Overtime(Admission.Rules rules, LongSupplier nanoClock) {
     this.rules = rules;
@@ -53,15 +54,42 @@ final class Overtime {
     return parked;
   }
 
-  void add(Claim claim) {
-    if (members.add(claim)) {
+  /**
+   * Its guest runs beyond its turn. One that was here before the turn is what it was then: a
+   * request to a parked guest must not get the others off the cores.
+   *
+   * @return whether it has to be parked now
+   */
+  boolean add(Claim claim) {
+    if (!members.add(claim)) {
+      return false;
+    }
+    if (!claim.lent) {
       claim.sinceNanos = nanoClock.getAsLong();
       claim.quiet = false;
       claim.cpuSeenNanos = 0;
+    } else if (claim.parkedBefore && claim.steady == 0) {
+      claim.parked = true;
+      parked++;
     }
+    claim.lent = false;
+    return claim.parked;
   }
 
+  /** Its guest gets a turn. */
+  void lend(Claim claim) {
+    claim.lent = members.contains(claim);
+    claim.parkedBefore = claim.parked;
+    take(claim);
+  }
+
+  /** Its guest has no more work. */
   void remove(Claim claim) {
+    claim.lent = false;
+    take(claim);
+  }
+
+  private void take(Claim claim) {
     if (members.remove(claim) && claim.parked) {
       claim.parked = false;
       parked--;
@@ -70,17 +98,22 @@ final class Overtime {
 
   /** True once for every check that has to be arranged. */
   boolean needsCheck() {
-    if (checkDue || members.size() <= rules.busyMax()) {
+    boolean crowded = running() > rules.busyMax() || (parked > 0 && running() < rules.busyMax());
+    if (checkDue || !crowded) {
       return false;
     }
     checkDue = true;
     return true;
   }
 
-  /** After a check: whether another one has to follow a slice later. */
+  /** After a check: true if another one has to be arranged a slice later. */
   boolean needsRotation() {
-    checkDue = members.size() > rules.busyMax() || parked > 0;
-    return checkDue;
+    boolean crowded = running() > rules.busyMax() || parked > 0;
+    if (rotationDue || !crowded) {
+      return false;
+    }
+    rotationDue = true;
+    return true;
   }
 
   List<Claim> toMeasure() {
@@ -102,7 +135,12 @@ final class Overtime {
   }
 
   /** Decides anew who runs and who is parked; gives those for whom that has changed. */
-  List<Claim> check(List<Use> uses) {
+  List<Claim> check(List<Use> uses, boolean rotation) {
+    if (rotation) {
+      rotationDue = false;
+    } else {
+      checkDue = false;
+    }
     uses.stream()
         .filter(use -> members.contains(use.claim()) && !use.claim().parked)
         .forEach(Overtime::note);
@@ -111,7 +149,7 @@ final class Overtime {
     order.sort(
         Comparator.comparingInt((Claim claim) -> rank(claim, now))
             .thenComparingLong(
-                claim -> claim.parked ? claim.sinceNanos - now : now - claim.sinceNanos));
+                claim -> rank(claim, now) == 3 ? -claim.sinceNanos : claim.sinceNanos));
     List<Claim> changed = new ArrayList<>();
     int busy = 0;
     int running = 0;

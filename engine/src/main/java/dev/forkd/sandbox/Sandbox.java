@@ -33,8 +33,10 @@ public final class Sandbox {
   /** For work that has no time limit of its own. */
   private static final Duration PATIENCE = Duration.ofSeconds(30);
 
-  /** No wait for a core is longer, whatever the limit of the work that waits. */
-  private static final Duration PATIENCE_MAX = Duration.ofMinutes(5);
+  /** Requests do not wait longer for a core, whatever their own limit: clients give up as well. */
+  private static final Duration PATIENCE_MAX = Duration.ofMinutes(1);
+
+  private static final Duration ADOPTION_PATIENCE = Duration.ofMinutes(5);
 
   private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
 
@@ -218,15 +220,12 @@ public final class Sandbox {
     return enter(PATIENCE);
   }
 
-  /**
-   * As {@link #enter()}, for work with a time limit: it waits no longer than that for a core. The
-   * limit begins anew when it is let in.
-   */
-  public Session enter(Duration limit) {
+  /** As {@link #enter()}, with another time to wait for a core. */
+  public Session enter(Duration patience) {
     checkAlive();
     door.enter(id);
     try {
-      return admit(limit.compareTo(PATIENCE_MAX) < 0 ? limit : PATIENCE_MAX);
+      return admit(patience);
     } catch (RuntimeException e) {
       door.leave();
       throw e;
@@ -249,6 +248,14 @@ public final class Sandbox {
       pass.close();
       throw e;
     }
+  }
+
+  /**
+   * How long work with a time limit waits for a core: no longer than its limit, which begins anew
+   * when it is let in.
+   */
+  public static Duration patience(Duration limit) {
+    return limit.compareTo(PATIENCE_MAX) < 0 ? limit : PATIENCE_MAX;
   }
 
   private RunGate.Pass pass(Duration patience) {
@@ -275,7 +282,7 @@ public final class Sandbox {
     resynchronizing = true;
     gate.steady(true);
     try {
-      RunGate.Pass pass = gate.enter(PATIENCE_MAX);
+      RunGate.Pass pass = gate.enter(ADOPTION_PATIENCE);
       try (pass) {
         agent.awaitSync(SYNC_TIMEOUT);
         resynchronizing = false;

@@ -14,8 +14,8 @@ import java.util.OptionalLong;
 
 /** A running microVM. Closing it kills it, however it was come by. Any thread may use it. */
 public final class Sandbox implements AutoCloseable {
-  /** What an answer may take beyond the time limit of the command itself. */
-  private static final Duration GRACE = Duration.ofSeconds(30);
+  /** Beyond a command's own limit: it may wait a minute for a core, and has to be sent back. */
+  private static final Duration GRACE = Duration.ofSeconds(90);
 
   private final Transport transport;
   private final String path;

@@ -83,6 +83,10 @@ final class Daemon implements AutoCloseable {
     return Forkd.connect(url, TOKEN);
   }
 
+  long pid() {
+    return process.pid();
+  }
+
   String url() {
     return url;
   }
