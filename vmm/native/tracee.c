@@ -23,7 +23,13 @@ enum { RESTART_SYS = -512, RESTART_NOINTR = -513, RESTART_NOHAND = -514, RESTART
 /* A VM that was just paused still ends what it was at; a busy host may take its time about it. */
 enum { FREEZE_MILLIS = 500, FIRST_PAUSE_MICROS = 50, LAST_PAUSE_MICROS = 1000, CONTROL_BLOCK_INTS = 512 };
 
-static const long OPTIONS = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESECCOMP;
+/* While threads come to rest they may make others, which must not be traced before we know of them. */
+static long waiting_options(const struct source *s) { return s->owned ? PTRACE_O_EXITKILL : 0; }
+
+/* For the thread that is to fork. */
+static long copying_options(const struct source *s) {
+  return waiting_options(s) | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACESECCOMP;
+}
 
 static int64_t now_millis(void) {
   struct timespec t;
@@ -61,7 +67,7 @@ static bool seize_new(struct source *s, bool *found) {
       closedir(tasks);
       return fail("more than %d threads", MAX_THREADS);
     }
-    if (ptrace(PTRACE_SEIZE, tid, 0, OPTIONS | (s->owned ? PTRACE_O_EXITKILL : 0))) {
+    if (ptrace(PTRACE_SEIZE, tid, 0, waiting_options(s))) {
       if (errno == ESRCH) continue; /* it ended meanwhile */
       closedir(tasks);
       return fail_errno("trace the process (is kernel.yama.ptrace_scope above 0?)");
@@ -152,7 +158,7 @@ bool freeze(struct source *s) {
   bool found, quiet;
   s->thread_count = 0;
   /* The first thread first: it is the one that goes on to fork. */
-  if (ptrace(PTRACE_SEIZE, s->pid, 0, OPTIONS | (s->owned ? PTRACE_O_EXITKILL : 0)))
+  if (ptrace(PTRACE_SEIZE, s->pid, 0, waiting_options(s)))
     return fail_errno("trace the process (is kernel.yama.ptrace_scope above 0?)");
   s->threads[s->thread_count++].tid = s->pid;
   s->frozen = true;
@@ -174,6 +180,10 @@ bool freeze(struct source *s) {
   }
   for (int i = 0; i < s->thread_count; i++)
     if (!save(&s->threads[i])) goto failed;
+  if (ptrace(PTRACE_SETOPTIONS, s->pid, 0, copying_options(s))) {
+    fail_errno("set tracing options");
+    goto failed;
+  }
   s->syscall_at = s->threads[0].regs.rip - 2;
   errno = 0;
   if ((ptrace(PTRACE_PEEKTEXT, s->pid, s->syscall_at, 0) & 0xffff) != 0x050f || errno) {

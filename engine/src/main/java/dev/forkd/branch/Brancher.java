@@ -16,6 +16,7 @@ import dev.forkd.snapshot.SnapshotCatalog;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -142,6 +143,26 @@ public final class Brancher {
     }
     place.cancel();
     return true;
+  }
+
+  /**
+   * Waits for the branches that are being written with nobody waiting for them; gives up those that
+   * take longer.
+   */
+  public void drain(Duration patience) {
+    long deadlineNanos = System.nanoTime() + patience.toNanos();
+    for (Place place : List.copyOf(unfinished.values())) {
+      try {
+        place.over.get(Math.max(0, deadlineNanos - System.nanoTime()), TimeUnit.NANOSECONDS);
+      } catch (TimeoutException e) {
+        place.cancel();
+      } catch (InterruptedException e) {
+        Thread.currentThread().interrupt();
+        return;
+      } catch (ExecutionException e) {
+        throw new ForkdException(ErrorCode.INTERNAL, "wait for a branch", e.getCause());
+      }
+    }
   }
 
   private Place enter(Sandbox source, Tag tag, BranchSpec spec) {

@@ -34,6 +34,9 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -53,6 +56,7 @@ public final class Zygotes implements AutoCloseable {
   /** A zygote's own process: measured 20 to 40 MiB besides the memory image. */
   private static final long ZYGOTE_BYTES = 64L << 20;
 
+  private static final long CLOSE_SECONDS = 20;
   private static final SecureRandom RANDOM = new SecureRandom();
   private static final System.Logger LOG = System.getLogger(Zygotes.class.getName());
 
@@ -75,6 +79,12 @@ public final class Zygotes implements AutoCloseable {
 
   /** One maker per tag; guarded by the lock. */
   private final Map<String, ReentrantLock> making = new HashMap<>();
+
+  /** Makes and warms zygotes before they are asked for; one after the other. */
+  private final ExecutorService background = Threads.virtualExecutor("zygotes", 1);
+
+  /** Killed by whoever closes, so that nobody waits for its warm-up. */
+  private volatile Optional<RunningVm> warming = Optional.empty();
 
   private volatile Optional<String> obstacle;
   private volatile boolean closed;
@@ -117,7 +127,7 @@ public final class Zygotes implements AutoCloseable {
   }
 
   /** Processes cannot be copied after all: from now on nobody tries. */
-  public void giveUp(String why) {
+  private void giveUp(String why) {
     if (obstacle.isEmpty()) {
       obstacle = Optional.of(why);
       LOG.log(System.Logger.Level.WARNING, "processes of VMs are not copied from now on: {0}", why);
@@ -148,12 +158,21 @@ public final class Zygotes implements AutoCloseable {
       Optional<Zygote> made = make(manifest);
       made.ifPresent(this::register);
       if (made.isPresent() && manifest.template()) {
-        Threads.virtual("warm-" + manifest.tag(), () -> warm(manifest));
+        inBackground(() -> warm(manifest));
       }
     } finally {
       maker.unlock();
     }
     return find(manifest);
+  }
+
+  private void inBackground(Runnable work) {
+    try {
+      background.execute(work);
+    } catch (RejectedExecutionException e) {
+      // Closing: nobody will ask for it.
+      return;
+    }
   }
 
   private ReentrantLock maker(String tag) {
@@ -211,6 +230,10 @@ public final class Zygotes implements AutoCloseable {
               false);
       Optional<Zygote> zygote = freeze(id, manifest, vm, origin);
       complete = zygote.isPresent();
+      if (!complete) {
+        // A process nobody else has to do with: it will be no different with the next.
+        giveUp("the process of a freshly restored VM cannot be frozen");
+      }
       return zygote;
     } catch (IOException e) {
       throw new ForkdException(ErrorCode.INTERNAL, "make a zygote: " + e.getMessage(), e);
@@ -229,7 +252,7 @@ public final class Zygotes implements AutoCloseable {
       return Optional.of(new Zygote(id, manifest, vm, copier, origin));
     } catch (ForkdException e) {
       vm.kill();
-      giveUp(e.message());
+      LOG.log(System.Logger.Level.WARNING, "{0} is no zygote: {1}", id, e.message());
       return Optional.empty();
     }
   }
@@ -276,11 +299,17 @@ public final class Zygotes implements AutoCloseable {
   private Optional<Zygote> warm(
       String id, SnapshotManifest manifest, RunningVm vm, Zygote.Origin cold) {
     WarmUp.Warmed warmed;
+    warming = Optional.of(vm);
     try {
+      if (closed) {
+        throw new ForkdException(ErrorCode.CANCELLED, "forkd is stopping");
+      }
       warmed = parts.warmUp().run(id, vm, cold.token());
     } catch (RuntimeException e) {
       vm.kill();
       throw e;
+    } finally {
+      warming = Optional.empty();
     }
     return freeze(
         id,
@@ -293,17 +322,15 @@ public final class Zygotes implements AutoCloseable {
   /** Makes the zygotes of these snapshots in the background, so that a first fork finds them. */
   public void prepare(List<Tag> tags) {
     if (obstacle.isEmpty() && !tags.isEmpty()) {
-      Threads.virtual(
-          "zygotes",
-          () -> {
-            for (Tag tag : tags) {
-              try {
-                parts.snapshots().find(tag).flatMap(this::lease).ifPresent(Lease::close);
-              } catch (ForkdException e) {
-                LOG.log(System.Logger.Level.DEBUG, "no zygote of {0}: {1}", tag, e.message());
-              }
-            }
-          });
+      inBackground(() -> {
+        for (Tag tag : tags) {
+          try {
+            parts.snapshots().find(tag).flatMap(this::lease).ifPresent(Lease::close);
+          } catch (ForkdException e) {
+            LOG.log(System.Logger.Level.DEBUG, "no zygote of {0}: {1}", tag, e.message());
+          }
+        }
+      });
     }
   }
 
@@ -383,7 +410,7 @@ public final class Zygotes implements AutoCloseable {
     }
     ending.forEach(this::end);
     if (closed) {
-      close();
+      endAll();
     }
   }
 
@@ -465,6 +492,20 @@ public final class Zygotes implements AutoCloseable {
   @Override
   public void close() {
     closed = true;
+    background.shutdown();
+    warming.ifPresent(RunningVm::kill);
+    try {
+      if (!background.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)) {
+        LOG.log(
+            System.Logger.Level.WARNING, "a zygote is still being made; the next start ends it");
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    endAll();
+  }
+
+  private void endAll() {
     List<Zygote> ending = new ArrayList<>();
     lock.lock();
     try {

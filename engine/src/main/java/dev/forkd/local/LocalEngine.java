@@ -41,6 +41,9 @@ import java.util.function.Consumer;
 
 /** The engine of one data directory, in this process. */
 final class LocalEngine implements ForkdEngine {
+  /** A daemon that is told to stop has 30 s in all. */
+  private static final Duration DRAIN = Duration.ofSeconds(10);
+
   private static final Duration PING_TIMEOUT = Duration.ofSeconds(10);
 
   private final SnapshotCatalog snapshots;
@@ -189,7 +192,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public EvalResult eval(SandboxId id, String code, Duration timeout) {
-    try (Sandbox.Session session = sandboxes.get(id).enter(timeout)) {
+    try (Sandbox.Session session = sandboxes.get(id).enter(Sandbox.patience(timeout))) {
       return session.agent().eval(code, timeout);
     }
   }
@@ -221,6 +224,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public void close() {
+    brancher.drain(DRAIN);
     for (Sandbox sandbox : sandboxes.all()) {
       if (killOnExit) {
         sandboxes.kill(sandbox.id());
