@@ -129,7 +129,7 @@ final class Recovery {
               parts.shared());
       parts.ledger().hold(Sandboxes.holder(record.id()), actual.images());
       parts.sandboxes().add(sandbox);
-      parts.sandboxes().save(actual);
+      parts.sandboxes().save(actual.id(), () -> actual);
       parts.shared().handshake().remember(actual.certificate());
       if (actual.certificate().state() == Certificate.State.VERIFIED) {
         sandbox.resynchronize();

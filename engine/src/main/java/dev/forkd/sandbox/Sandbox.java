@@ -4,6 +4,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
+import dev.forkd.api.Threads;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.guest.GuestAgent;
@@ -21,6 +22,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 
 /**
@@ -48,7 +50,7 @@ public final class Sandbox {
   private final Handshake handshake;
   private final String isolation;
   private final Optional<Cgroup> cgroup;
-  private final Consumer<SandboxRecord> save;
+  private final Saver saver;
   private final RunGate gate;
   private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
@@ -66,7 +68,12 @@ public final class Sandbox {
       Optional<Admission> admission,
       boolean pausing,
       ScheduledExecutorService clock,
-      Consumer<SandboxRecord> save) {}
+      Saver saver) {}
+
+  /** Writes a record down; it asks for it when it gets to it. */
+  public interface Saver {
+    void save(String id, Supplier<SandboxRecord> current);
+  }
 
   /**
    * Takes charge of a VM that is there.
@@ -88,7 +95,7 @@ public final class Sandbox {
     this.handshake = shared.handshake();
     this.isolation = isolation;
     this.cgroup = cgroup;
-    this.save = shared.save();
+    this.saver = shared.saver();
     this.agent = agentConnection.connect(vm, record.id(), this::guestChanged, this::agentLost);
     this.gate =
         new RunGate(
@@ -181,10 +188,33 @@ public final class Sandbox {
     changing.lock();
     try {
       record = change.apply(record);
-      save.accept(record);
+      saver.save(id.value(), this::record);
     } finally {
       changing.unlock();
     }
+  }
+
+  /**
+   * A change that need not be durable before the caller goes on. That of a certificate: whoever
+   * adopts the sandbox without having heard of it finds out by asking the guest.
+   */
+  private void updateSoon(UnaryOperator<SandboxRecord> change) {
+    changing.lock();
+    try {
+      record = change.apply(record);
+    } finally {
+      changing.unlock();
+    }
+    Threads.virtual(
+        "save-" + id,
+        () -> {
+          try {
+            saver.save(id.value(), this::record);
+          } catch (ForkdException e) {
+            System.getLogger(Sandbox.class.getName())
+                .log(System.Logger.Level.WARNING, "save sandbox {0}: {1}", id, e.message());
+          }
+        });
   }
 
   /** Something to do in a sandbox that is alive and verified; close it when done. */
@@ -370,7 +400,7 @@ public final class Sandbox {
       if (record.frozen() || inDoubt) {
         agent.thaw(Duration.ofSeconds(10));
       }
-      update(now -> now.withCertificate(proof));
+      updateSoon(now -> now.withCertificate(proof));
     } catch (ForkdException e) {
       if (!killed) {
         Certificate pending = Certificate.pending();

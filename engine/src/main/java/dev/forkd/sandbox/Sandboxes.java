@@ -7,12 +7,15 @@ import dev.forkd.disk.DiskLayers;
 import dev.forkd.memory.MemoryStore;
 import dev.forkd.snapshot.ImageLedger;
 import dev.forkd.state.DataDir;
+import dev.forkd.state.SandboxRow;
 import dev.forkd.state.SandboxState;
 import dev.forkd.state.StateStore;
 import java.io.IOException;
 import java.util.Collection;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.function.Supplier;
 
 /** The sandboxes that live now, by id, and the removal of all that one of them holds. */
 public final class Sandboxes {
@@ -60,17 +63,25 @@ public final class Sandboxes {
     live.put(sandbox.id(), sandbox);
   }
 
-  /** Writes a sandbox's changed record to its row. */
-  public void save(SandboxRecord record) {
-    store
-        .findSandbox(record.id())
-        .ifPresent(row -> {
-          SandboxState state =
-              record.failure().isPresent() && row.state() == SandboxState.LIVE
-                  ? SandboxState.FAILED
-                  : row.state();
-          store.updateSandbox(row.withDetail(record.toJson()).withState(state));
-        });
+  /**
+   * Writes a sandbox's record to its row.
+   *
+   * @param current read when its turn to be written has come, so that the last one written is the
+   *     last there was
+   */
+  public void save(String id, Supplier<SandboxRecord> current) {
+    store.inTransaction(tx -> {
+      Optional<SandboxRow> found = tx.findSandbox(id);
+      found.ifPresent(row -> {
+        SandboxRecord record = current.get();
+        SandboxState state =
+            record.failure().isPresent() && row.state() == SandboxState.LIVE
+                ? SandboxState.FAILED
+                : row.state();
+        tx.updateSandbox(row.withDetail(record.toJson()).withState(state));
+      });
+      return found.isPresent();
+    });
   }
 
   /** Who holds a sandbox's images, in the ledger. */
