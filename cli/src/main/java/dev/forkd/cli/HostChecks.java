@@ -48,6 +48,7 @@ final class HostChecks {
     checks.addAll(vmm());
     checks.add(cgroups());
     checks.addAll(guest());
+    checks.add(tracing(System.getProperty("user.name", "").equals("root")));
     checks.add(userfaultfd(Userfaultfd.probe()));
     checks.add(softDirty());
     checks.add(reflink());
@@ -190,8 +191,24 @@ final class HostChecks {
             : Check.pass("image", snapshots + " in " + dataDir.snapshots(), imageMeaning));
   }
 
+  /** See yama in the kernel's documentation: 0 lets a process trace any other of its user. */
+  Check tracing(boolean privileged) {
+    String meaning =
+        "copies VMM processes: without it children are restored, which takes ten times as long,"
+            + " and a live branch is taken as diff";
+    String scope = text(root.resolve("proc/sys/kernel/yama/ptrace_scope")).strip();
+    return scope.isEmpty() || scope.equals("0") || (privileged && !scope.equals("3"))
+        ? Check.pass("tracing", "processes of one user may trace each other", meaning)
+        : Check.warn(
+            "tracing",
+            "kernel.yama.ptrace_scope is " + scope,
+            meaning,
+            "sysctl kernel.yama.ptrace_scope=0, or run the daemon as root");
+  }
+
   static Check userfaultfd(Userfaultfd.Support support) {
-    String meaning = "live branches write-protect memory with it; full and diff do without";
+    String meaning =
+        "would write-protect memory for live branches under KVM; emulated ones copy the process";
     String mend = "sysctl vm.unprivileged_userfaultfd=1, or run the daemon as root";
     return switch (support) {
       case FULL -> Check.pass("userfaultfd", "with write protection", meaning);

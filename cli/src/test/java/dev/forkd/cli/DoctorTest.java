@@ -19,7 +19,9 @@ class DoctorTest {
   @TempDir Path folder;
 
   @Test
-  void everythingThatIsWrongComesWithAWayToMendIt() {
+  void everythingThatIsWrongComesWithAWayToMendIt() throws Exception {
+    Files.createDirectories(folder.resolve("proc/sys/kernel/yama"));
+    Files.writeString(folder.resolve("proc/sys/kernel/yama/ptrace_scope"), "1\n");
     DataDir dataDir = new DataDir(folder.resolve("data"));
     HostChecks host = new HostChecks(folder, dataDir, Map.of("PATH", folder.toString()));
     List<Check> checks =
@@ -30,6 +32,7 @@ class DoctorTest {
             host.guest().getFirst(),
             host.guest().getLast(),
             host.softDirty(),
+            host.tracing(false),
             host.sharedMemory(),
             HostChecks.userfaultfd(Userfaultfd.Support.NONE));
     assertThat(checks)
@@ -60,6 +63,7 @@ class DoctorTest {
     assertThat(
             List.of(
                 host.softDirty(),
+                host.tracing(false),
                 host.cgroups(),
                 host.sharedMemory(),
                 host.guest().getFirst(),
