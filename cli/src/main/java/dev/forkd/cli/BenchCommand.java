@@ -82,12 +82,13 @@ final class BenchCommand extends DaemonCommand {
   }
 
   static String render(Map<String, double[]> all) {
-    Table table = new Table("WHAT", ">MEDIAN", ">LEAST", ">MOST");
+    Table table = new Table("WHAT", ">MEDIAN", ">P90", ">LEAST", ">MOST");
     all.forEach((name, millis) -> {
       Series series = new Series(millis);
       table.row(
           name,
           Series.show(series.median()),
+          Series.show(series.p90()),
           Series.show(series.least()),
           Series.show(series.most()));
     });

@@ -21,6 +21,11 @@ record Series(double[] millis) {
     return millis.length % 2 == 1 ? millis[middle] : (millis[middle - 1] + millis[middle]) / 2;
   }
 
+  /** The smallest measurement that nine of ten do not exceed. */
+  double p90() {
+    return millis[(int) Math.ceil(millis.length * 0.9) - 1];
+  }
+
   double least() {
     return millis[0];
   }
