@@ -528,6 +528,8 @@ class CommandsTest {
   void mediansAreTakenFromTheMiddle() {
     assertThat(new Series(new double[] {9, 1, 5}).median()).isEqualTo(5);
     assertThat(new Series(new double[] {9, 1, 5, 7}).median()).isEqualTo(6);
+    assertThat(new Series(new double[] {10, 9, 8, 7, 6, 5, 4, 3, 2, 1}).p90()).isEqualTo(9);
+    assertThat(new Series(new double[] {3}).p90()).isEqualTo(3);
     assertThat(Series.show(8.44)).isEqualTo("8.4 ms");
     assertThat(Series.show(155.4)).isEqualTo("155 ms");
     assertThat(Series.show(12_345)).isEqualTo("12.3 s");
