@@ -32,7 +32,7 @@ def facts(root, client, work, quick):
         **host.machine(),
         "runc": host.first_line("runc", "--version"),
         "crun": host.first_line("crun", "--version"),
-        "gVisor": runsc and host.first_line(runsc, "--version"),
+        "gVisor": runsc and (host.go_module(runsc) or host.first_line(runsc, "--version")),
         "CRIU": host.first_line("criu", "--version"),
         "load at the start": f"{host.load():.2f}",
     }
@@ -92,9 +92,11 @@ def main():
     data.mkdir(parents=True, exist_ok=True)
     print("== the daemon under test", flush=True)
     daemon = Daemon(str(options.root / "forkd"), data, out / "daemon.log")
-    bench = Bench(daemon, results, out, options.quick, options.seconds or LIMITS[options.quick])
     made, about = [], {}
     try:
+        if data == out / "data":
+            daemon.client.clear({PYTHON}, ())  # what a run left behind that was killed
+        bench = Bench(daemon, results, out, options.quick, options.seconds or LIMITS[options.quick])
         made = templates(bench)
         about = facts(options.root, daemon.client, out, options.quick)
         bench.began = time.monotonic()
@@ -103,9 +105,11 @@ def main():
         about["took"] = f"{(time.monotonic() - bench.began) / 60:.1f} min, templates not counted"
     finally:
         with contextlib.suppress(Exception):
-            daemon.client.clear(bench.templates)
+            bench.clear()
             daemon.client.forget(*(tag for tag in made if tag != PYTHON))
         daemon.stop()
+        for name in ("a", "q"):
+            (out / name).unlink(missing_ok=True)
         for name in ("bundles", "runsc", "criu", "runc", "crun"):
             shutil.rmtree(out / name, ignore_errors=True)
         results.write_csv(out / "results.csv")

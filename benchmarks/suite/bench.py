@@ -37,7 +37,11 @@ class Bench:
         self.daemon, self.client, self.results = daemon, daemon.client, results
         self.work, self.quick = work, quick
         self.began, self.seconds = time.monotonic(), seconds
-        self.templates = {PYTHON}
+        # What was there before stays: a data directory may be somebody's own.
+        self.kept_tags, self.kept_sandboxes = set(self.client.tags()), {one["id"] for one in self.client.call("GET", "/v1/sandboxes")}
+        if self.kept_sandboxes:
+            results.note(f"{len(self.kept_sandboxes)} sandboxes of others lived in the data directory during the run")
+        self.templates = set()
 
     def step(self, title, function, *arguments):
         """Runs one subject; whatever it raises is noted, and what it left behind is removed."""
@@ -51,9 +55,13 @@ class Bench:
             self.results.note(f"{title}: failed: {type(problem).__name__}: {problem}")
             traceback.print_exc(limit=-3)
         try:
-            self.client.clear(self.templates)
+            self.clear()
         except Exception as problem:
             self.results.note(f"{title}: could not be cleared away: {problem}")
+
+    def clear(self):
+        """Ends what was forked and removes what was branched in this run."""
+        self.client.clear(self.kept_tags | self.templates, self.kept_sandboxes)
 
     def rounds(self, count, quick=None, seconds=20):
         """Counts rounds until there are enough or the time for this cell is over; at least three unless fewer are asked for."""

@@ -10,6 +10,7 @@ MODES = ("full", "diff", "live")
 GUEST_MIB = (256, 512, 1024, 4096)
 DIVERGED_MIB = (1, 40, 200)
 FAST = 0
+FLAT, COMPACTED = "flat", "3, compacted"
 SERIES = [
     Series("pause", "Branch of an idle child", "ms", "mode, guest MiB, diverged MiB", "how long the source stood still, as the daemon tells it (whole milliseconds)"),
     Series("branch", "Branch of an idle child", "ms", "mode, guest MiB, diverged MiB", "the whole request, until the snapshot is durable"),
@@ -20,13 +21,14 @@ SERIES = [
     Series("no-wait-pause", "Branch of a child that writes memory", "ms", "guest MiB, MiB/s", "the pause of these branches"),
     Series("row-pause", "Branches in a row", "ms", "branches in a row", "pause of each diff branch of one child, in order (column run of the CSV)"),
     Series("row-start", "Branches in a row", "ms", "branches in a row", "from the fork request of a child of each such branch to its first eval, in order"),
-    Series("depth-start", "Chain depth", "ms", "depth", "fork to first eval from the end of a chain of so many links; the first fork of each is left out"),
+    Series("depth-start", "Chain depth", "ms", "depth", "fork to first eval from the end of a chain of so many links; flat: a branch without parent_tag with the content of depth 3. The first fork of each is left out"),
     Series("depth-first-start", "Chain depth", "ms", "depth", "the very first fork from it, which assembles its memory"),
 ]
 
 # A process of its own in the guest; it tells how many MiB it has written.
 WRITER = """
-import sys, time
+import os, sys, time
+told = os.open('/tmp/wrote', os.O_CREAT | os.O_WRONLY)
 rate, size, m = float(sys.argv[1]), int(sys.argv[2]), 1 << 20
 memory = bytearray(size * m)
 chunks = [bytes([n]) * m for n in range(1, 8)]
@@ -36,7 +38,7 @@ while True:
     memory[at:at + m] = chunks[wrote % 7]
     wrote += 1
     if wrote % 16 == 0:
-        open('/tmp/wrote', 'w').write(str(wrote))
+        os.pwrite(told, b'%12d' % wrote, 0)
     if rate:
         ahead = begin + wrote / rate - time.monotonic()
         if ahead > 0:
@@ -190,12 +192,16 @@ def depth(bench):
         snapshot = bench.client.branch(child, diff=True, parent_tag=parent)
         bench.client.end(child)
         tags[level] = parent = snapshot["tag"]
-    flat = "bench-flat"
+    child, = bench.client.fork(PYTHON)
+    for level in range(1, 4):
+        bench.client.eval(child, f"level{level} = bytearray(b'x') * (4 << 20); {level}")
+    tags = {FLAT: bench.client.branch(child, diff=True)["tag"], **tags}
+    bench.client.end(child)
     try:
-        bench.client.call("POST", f"/v1/snapshots/{tags[3]}/compact", {"to": flat})
-        tags = {"3, compacted": flat, **tags}
+        bench.client.call("POST", f"/v1/snapshots/{tags[3]}/compact", {"to": "bench-compacted"})
+        tags = {COMPACTED: "bench-compacted", **tags}
     except Refused as refused:
-        bench.results.note(f"a flat snapshot with the content of depth 3: {refused}")
+        bench.results.note(f"compaction of a chain of depth 3: {refused}")
     for level, tag in tags.items():
         _start(bench, "depth-first-start", level, tag)
     # Taking turns: what else the machine does falls on all depths alike.

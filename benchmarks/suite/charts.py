@@ -1,8 +1,10 @@
 """Charts of a run, as SVG for the documentation and PNG beside the results."""
+import math
+
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402: the backend is chosen first
+from matplotlib import pyplot, ticker  # noqa: E402: the backend is chosen first
 
 from .bench import MANY
 from .branches import DIVERGED_MIB, GUEST_MIB, MODES
@@ -35,9 +37,9 @@ def _bars(results, folders, name, title, unit, bars, scale=1.0):
     axes.barh([label for label, _, _ in found], medians, xerr=[[0] * len(found), above], color=[OURS if ours else THEIRS for *_, ours in found],
               error_kw={"ecolor": "#555", "lw": 1})
     for place, (median, more) in enumerate(zip(medians, above, strict=True)):
-        axes.annotate(f"{median:.3g}", (median + more, place), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.annotate(f"{median:.0f}" if median >= 100 else f"{median:.3g}", (median + more, place), xytext=(4, 0), textcoords="offset points", va="center")
     axes.set_xscale("log")
-    axes.set_xlim(right=max(map(sum, zip(medians, above, strict=True))) * 2)
+    axes.set_xlim(left=10 ** math.floor(math.log10(max(0.01, min(medians)) / 2)), right=max(map(sum, zip(medians, above, strict=True))) * 2)
     axes.set_xlabel(f"{unit}, logarithmic; bar: median, whisker: p90")
     axes.set_title(title, loc="left", weight="bold")
     axes.grid(axis="y", visible=False)
@@ -58,6 +60,8 @@ def _lines(folders, name, title, xlabel, ylabel, lines, logx=False):
         ticks = sorted({x for points in lines.values() for x, _ in points})
         axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.minorticks_off()
+    else:
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)

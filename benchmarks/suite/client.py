@@ -90,18 +90,19 @@ class Client:
         progress(f"template {tag} built")
         return True
 
-    def clear(self, keep):
-        """Ends every sandbox and removes every snapshot that is not to be kept; for between the series."""
-        for child in self.call("GET", "/v1/sandboxes"):
-            with contextlib.suppress(Refused):
-                self.end(child["id"])
-        for tag in [tag for tag in self.tags() if tag not in keep]:
+    def clear(self, tags, sandboxes):
+        """Ends every sandbox and removes every snapshot but those."""
+        for child in [one["id"] for one in self.call("GET", "/v1/sandboxes")]:
+            if child not in sandboxes:
+                with contextlib.suppress(Refused):
+                    self.end(child)
+        for tag in [tag for tag in self.tags() if tag not in tags]:
             with contextlib.suppress(Refused):
                 self.forget(tag)
 
 
 class Daemon:
-    """A daemon of its own: a free port on loopback, its own data directory."""
+    """A daemon of its own on a free port of loopback. It does not end sandboxes when it stops: they may be somebody's own."""
 
     def __init__(self, forkd, data, log):
         with socket.socket() as probe:
@@ -110,7 +111,7 @@ class Daemon:
         self.log = open(log, "w")
         self.data = pathlib.Path(data)
         self.process = subprocess.Popen(
-            [forkd, "serve", "--kill-on-exit", f"--bind=127.0.0.1:{self.port}", f"--data-dir={data}"],
+            [forkd, "serve", f"--bind=127.0.0.1:{self.port}", f"--data-dir={data}"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, env={**os.environ, "FORKD_QUIET": "1"})
         deadline = time.monotonic() + 120
         while True:

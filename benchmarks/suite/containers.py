@@ -133,6 +133,7 @@ def runsc(bench, binary):
     finally:
         for name in (runtime.call("list", "-quiet").stdout or "").split():
             runtime.call("delete", "--force", name)
+        subprocess.run(["umount", "--quiet", str(state / "null-netns")], check=False)  # runsc leaves it mounted
 
 
 def _start_warm(command, folder):

@@ -12,10 +12,12 @@ SERIES = [
     Series("fan-out-answered", "Fan-out", "percent", "children", "children that gave the right answer"),
     Series("fan-out-fork", "Fan-out", "ms", "children", "of it, the fork request"),
     Series("fan-out-cpu", "Fan-out", "ms", "children",
-           "CPU time per child: that of all their VMMs plus what the daemon and the helpers it waited for used meanwhile, divided by the children"),
+           "CPU time per child: what all VMMs (the zygote that is copied with them), the daemon and the helpers it waited for used meanwhile, divided by the children"),
     Series("fan-out-machine-cpu", "Fan-out", "ms", "children", "busy CPU time of the whole machine meanwhile per child, this client included"),
     Series("fan-out-ratio", "Fan-out", "x", "children", "wall time / (children x CPU per child / cores): 1 is a machine that was never idle or busy with anything else"),
     Series("pss", "Memory and idle children", "MiB", "child", "PSS of an idle child's VMM with 100 of them alive, each of which has evaluated once"),
+    Series("taken-memory", "Memory and idle children", "MiB", "child",
+           "MemAvailable of the machine before the 100 less that while they live, divided by them: what PSS does not see is in it, and so is all else on the machine"),
     Series("own-memory", "Memory and idle children", "MiB", "child", "guest memory that such a child does not share with its template"),
     Series("idle-cpu", "Memory and idle children", "ms", "children", "CPU time that all these VMMs together used in 10 s without a request"),
     Series("list", "Daemon", "ms", "sandboxes", "GET /v1/sandboxes with so many alive"),
@@ -25,10 +27,10 @@ SERIES = [
 ]
 
 
-def _fan_out(bench, x, tag, children, code, answer, from_pool=False):
+def _fan_out(bench, x, tag, children, code, answer):
     """Measures once; gives back the children's ids and pids, which live on."""
     client, results, daemon = bench.client, bench.results, bench.daemon.pid
-    daemon_before, machine_before = host.cpu_millis(daemon, waited=True), host.busy_millis()
+    vmms, daemon_before, machine_before = host.vmm_cpu_millis(bench.daemon.data), host.cpu_millis(daemon, waited=True), host.busy_millis()
     begin = time.perf_counter()
     try:
         born = client.call("POST", "/v1/sandboxes", {"snapshot_tag": tag, "n": children}, 300)
@@ -44,14 +46,13 @@ def _fan_out(bench, x, tag, children, code, answer, from_pool=False):
     problems = [problem for problem in bench.at_once(ask, ids) if problem]
     wall = (time.perf_counter() - begin) * 1e3
     machine, used = host.busy_millis() - machine_before, host.cpu_millis(daemon, waited=True) - daemon_before
-    per_child = (used + sum(host.cpu_millis(child["pid"]) for child in born)) / children
+    per_child = (used + sum(millis - vmms.get(pid, 0) for pid, millis in host.vmm_cpu_millis(bench.daemon.data).items())) / children
     results.add("fan-out", x, wall, ok=not problems)
     results.add("fan-out-answered", x, 100 * (children - len(problems)) / children)
     results.add("fan-out-fork", x, (forked - begin) * 1e3)
     results.add("fan-out-machine-cpu", x, machine / children)
-    if not from_pool:  # a pooled child has worked before
-        results.add("fan-out-cpu", x, per_child)
-        results.add("fan-out-ratio", x, wall / (children * per_child / host.CORES))
+    results.add("fan-out-cpu", x, per_child)
+    results.add("fan-out-ratio", x, wall / (children * per_child / host.CORES))
     if problems:
         results.note(f"fan-out of {x}: {len(problems)} of {children} failed, first: {problems[0]}")
     return born
@@ -59,10 +60,12 @@ def _fan_out(bench, x, tag, children, code, answer, from_pool=False):
 
 def fan_out(bench, tag, label, code, answer):
     for children in (1, 10, MANY):
+        available = host.available_mib()
         for _ in bench.rounds(5 if children < MANY else 3, 3 if children < MANY else 1, 60):
             born = _fan_out(bench, f"{children}{label}", tag, children, code, answer)
             if children == MANY and tag == PYTHON and not bench.results.attempts("idle-cpu", MANY):
                 _idle(bench, born)
+                bench.results.add("taken-memory", "idle", (available - host.available_mib()) / len(born))
             bench.client.end(*(child["id"] for child in born))
     for series in ("fan-out", "fan-out-cpu", "fan-out-ratio"):
         bench.show(series)
@@ -74,7 +77,7 @@ def from_pool(bench):
             bench.results.note(f"fan-out from a prewarmed pool of {MANY}: not offered by this build")
             return
         # Before the clock: what refilling costs begins when the first child is taken, and is in the figure.
-        born = _fan_out(bench, f"{MANY}, prewarmed pool", PYTHON, MANY, CODE, ANSWER, from_pool=True)
+        born = _fan_out(bench, f"{MANY}, prewarmed pool", PYTHON, MANY, CODE, ANSWER)
         pool(bench, 0, False)
         bench.client.end(*(child["id"] for child in born))
     bench.show("fan-out")
@@ -115,7 +118,7 @@ def thousand(bench, children=1000):
     results.add("thousand-available", "while they live", host.available_mib())
     results.add("thousand-pss", children, sum(host.pss_mib(child["pid"]) for child in born))
     begin = time.perf_counter()
-    client.clear(bench.templates)
+    bench.clear()
     results.note(f"{children} children: forked, {before - results.median('thousand-available', 'while they live'):.0f} MiB "
                  f"of MemAvailable taken, all ended in {time.perf_counter() - begin:.1f} s")
     for series in ("thousand", "thousand-pss", "thousand-available"):

@@ -20,6 +20,19 @@ def cpu_millis(pid, waited=False):
     return sum(map(int, fields[11:15 if waited else 13])) * 1000 / TICKS
 
 
+def vmm_cpu_millis(data):
+    """CPU time so far of each VMM of a data directory by pid, zygotes with them: they name the directory in their arguments."""
+    found, mark = {}, os.fsencode(f"{data}/images/")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if mark in file.read():
+                    found[pid] = cpu_millis(pid)
+        except OSError:
+            pass  # ended meanwhile
+    return found
+
+
 def busy_millis():
     """CPU time of the whole machine so far, all cores together."""
     with open("/proc/stat") as file:
@@ -48,6 +61,13 @@ def first_line(*command):
         return None
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return ((done.stdout or done.stderr).splitlines() or ["?"])[0].strip()
+
+
+def go_module(binary):
+    """The version of the module that a Go program was built from, as the go command reads it; None without that."""
+    done = subprocess.run(["go", "version", "-m", binary], capture_output=True, text=True, check=False) if shutil.which("go") else None
+    found = done and re.search(r"^\s*mod\s+(\S+\s+\S+)", done.stdout, re.M)
+    return found and " ".join(found.group(1).split())
 
 
 def machine():
