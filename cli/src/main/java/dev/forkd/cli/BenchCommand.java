@@ -1,6 +1,8 @@
 package dev.forkd.cli;
 
 import dev.forkd.api.DefaultTemplate;
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import dev.forkd.sdk.BranchOptions;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.Sandbox;
@@ -16,7 +18,7 @@ import picocli.CommandLine.Option;
 /** Measures the daemon as a client sees it; leaves nothing behind. */
 @Command(
     name = "bench",
-    description = "measure fork to first eval, exec, eval and the branch pause; medians")
+    description = "measure fork to first eval, exec, eval and the branch pause; median and p90")
 final class BenchCommand extends DaemonCommand {
   private static final Duration EVAL_TIMEOUT = Duration.ofSeconds(30);
   private static final String FORK = "fork to first eval";
@@ -25,6 +27,7 @@ final class BenchCommand extends DaemonCommand {
   private static final String BRANCH = "branch diff, whole request";
   private static final String PAUSE = "branch diff, pause of the source";
   private static final String LARGE = "branch diff, pause with 40 MiB diverged";
+  private static final String LIVE = "branch live, pause with 40 MiB diverged";
   private static final String BALLAST = "ballast = bytearray(b'x') * (40 << 20)";
 
   @Option(names = "--tag", paramLabel = "TAG", description = "fork from this (${DEFAULT-VALUE})")
@@ -57,7 +60,7 @@ final class BenchCommand extends DaemonCommand {
       throw usage("--fan-out " + fanOut + " is not between 0 and 1000");
     }
     Map<String, double[]> all = new LinkedHashMap<>();
-    for (String name : List.of(FORK, EVAL, EXEC, BRANCH, PAUSE, LARGE)) {
+    for (String name : List.of(FORK, EVAL, EXEC, BRANCH, PAUSE, LARGE, LIVE)) {
       all.put(name, new double[rounds]);
     }
     for (int round = 0; round < rounds; round++) {
@@ -115,6 +118,23 @@ final class BenchCommand extends DaemonCommand {
       branch = child.branch(BranchOptions.diff());
       branch.delete();
       series(all, LARGE)[round] = branch.info().pauseMs().orElseThrow();
+      if (all.containsKey(LIVE)) {
+        live(child, round, all);
+      }
+    }
+  }
+
+  /** Where the host or the monitor cannot do it, the series is left out. */
+  private static void live(Sandbox child, int round, Map<String, double[]> all) {
+    try {
+      Snapshot branch = child.branch(BranchOptions.live());
+      branch.delete();
+      series(all, LIVE)[round] = branch.info().pauseMs().orElseThrow();
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.UNIMPLEMENTED) {
+        throw e;
+      }
+      all.remove(LIVE);
     }
   }
 
