@@ -31,7 +31,7 @@ final class ClientStreams {
     }
   }
 
-  static OutputStream output(OutputStream out, WriteGuard writes) {
+  static OutputStream output(OutputStream out, TransferGuard transfers) {
     return new FilterOutputStream(out) {
       @Override
       public void write(int b) throws IOException {
@@ -41,7 +41,7 @@ final class ClientStreams {
       @Override
       public void write(byte[] bytes, int from, int count) throws IOException {
         guarded(() -> {
-          writes.run(count, () -> out.write(bytes, from, count));
+          transfers.run(count, () -> out.write(bytes, from, count));
           return count;
         });
       }
@@ -49,7 +49,7 @@ final class ClientStreams {
       @Override
       public void flush() throws IOException {
         guarded(() -> {
-          writes.run(0, out::flush);
+          transfers.run(0, out::flush);
           return 0;
         });
       }
@@ -57,29 +57,34 @@ final class ClientStreams {
       @Override
       public void close() throws IOException {
         guarded(() -> {
-          writes.run(0, out::close);
+          transfers.run(0, out::close);
           return 0;
         });
       }
     };
   }
 
-  static InputStream input(InputStream in) {
+  static InputStream input(InputStream in, TransferGuard transfers) {
     return new FilterInputStream(in) {
       @Override
       public int read() throws IOException {
-        return guarded(in::read);
+        byte[] one = new byte[1];
+        return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
       }
 
       @Override
       public int read(byte[] bytes, int from, int count) throws IOException {
-        return guarded(() -> in.read(bytes, from, count));
+        return guarded(() -> {
+          int[] got = {-1};
+          transfers.run(0, () -> got[0] = in.read(bytes, from, count));
+          return got[0];
+        });
       }
 
       @Override
       public void close() throws IOException {
         guarded(() -> {
-          in.close();
+          transfers.run(0, in::close);
           return 0;
         });
       }

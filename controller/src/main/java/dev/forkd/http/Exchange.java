@@ -32,7 +32,7 @@ public final class Exchange {
   private final ServerResponse response;
   private final String requestId;
   private final String rawPath;
-  private final WriteGuard writes;
+  private final TransferGuard transfers;
   private Map<String, String> segments = Map.of();
   private int status;
   private boolean started;
@@ -42,12 +42,12 @@ public final class Exchange {
       ServerResponse response,
       String rawPath,
       String requestId,
-      WriteGuard writes) {
+      TransferGuard transfers) {
     this.request = request;
     this.response = response;
     this.rawPath = rawPath;
     this.requestId = requestId;
-    this.writes = writes;
+    this.transfers = transfers;
   }
 
   void matched(Map<String, String> found) {
@@ -170,7 +170,7 @@ public final class Exchange {
     if (!request.content().hasEntity()) {
       return new byte[0];
     }
-    try (InputStream body = ClientStreams.input(request.content().inputStream())) {
+    try (InputStream body = ClientStreams.input(request.content().inputStream(), transfers)) {
       byte[] bytes = body.readNBytes(Limits.JSON_BYTES_MAX + 1);
       if (bytes.length > Limits.JSON_BYTES_MAX) {
         throw tooLarge();
@@ -195,7 +195,7 @@ public final class Exchange {
   /** The body as it comes; its size is not limited here. */
   public InputStream bodyStream() {
     return request.content().hasEntity()
-        ? ClientStreams.input(request.content().inputStream())
+        ? ClientStreams.input(request.content().inputStream(), transfers)
         : InputStream.nullInputStream();
   }
 
@@ -226,7 +226,7 @@ public final class Exchange {
 
   private void send(byte[] body) {
     try {
-      writes.run(body.length, () -> response.send(body));
+      transfers.run(body.length, () -> response.send(body));
     } catch (IOException
         | UncheckedIOException
         | CloseConnectionException
@@ -245,7 +245,7 @@ public final class Exchange {
     begin(answerStatus);
     response.header(HeaderNames.CONTENT_TYPE, contentType);
     response.header(HeaderNames.CACHE_CONTROL, "no-store");
-    return ClientStreams.output(response.outputStream(), writes);
+    return ClientStreams.output(response.outputStream(), transfers);
   }
 
   private void begin(int answerStatus) {

@@ -17,6 +17,7 @@ import io.helidon.webserver.http.HttpRouting;
 import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import io.helidon.webserver.http1.Http1Config;
+import io.helidon.webserver.http1.Http1ConnectionSelector;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -51,7 +52,16 @@ public final class HttpServer implements AutoCloseable {
   private final InstantSource clock;
   private final LongSupplier nanoClock;
   private final Activity activity;
-  private final WriteGuard writes;
+  private final TransferGuard transfers;
+  private final Connections connections =
+      new Connections(
+          Http1ConnectionSelector.builder()
+              .config(
+                  Http1Config.builder()
+                      .maxPrologueLength(Limits.REQUEST_LINE_BYTES_MAX)
+                      .maxHeadersSize(Limits.HEADERS_BYTES_MAX)
+                      .build())
+              .build());
   private final WebServer server;
   private volatile int port; // Set once by start; kept, as a stopped server has none.
 
@@ -70,7 +80,7 @@ public final class HttpServer implements AutoCloseable {
     this.activity = new Activity(nanoClock);
     Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
     this.audit = AuditLog.open(config.auditLog());
-    this.writes = new WriteGuard(config.writePatience());
+    this.transfers = new TransferGuard(config.patience());
     var builder =
         WebServer.builder()
             .address(config.bind().getAddress())
@@ -78,15 +88,12 @@ public final class HttpServer implements AutoCloseable {
             .shutdownHook(false)
             .shutdownGracePeriod(Duration.ofSeconds(1))
             .maxTcpConnections(Limits.CONNECTIONS_MAX)
-            .idleConnectionTimeout(Limits.IDLE_CONNECTION_TIMEOUT)
-            .connectionOptions(options ->
-                options.readTimeout(Limits.READ_TIMEOUT).tcpNoDelay(true).socketKeepAlive(true))
+            .idleConnectionTimeout(config.patience())
+            .idleConnectionPeriod(config.patience().dividedBy(4))
+            .connectionOptions(options -> options.tcpNoDelay(true).socketKeepAlive(true))
             .featuresDiscoverServices(false)
-            .addProtocol(
-                Http1Config.builder()
-                    .maxPrologueLength(Limits.REQUEST_LINE_BYTES_MAX)
-                    .maxHeadersSize(Limits.HEADERS_BYTES_MAX)
-                    .build())
+            .protocolsDiscoverServices(false)
+            .addConnectionSelector(connections)
             .directHandlers(handlers -> {
               for (DirectHandler.EventType event : DirectHandler.EventType.values()) {
                 handlers.addHandler(event, HttpServer::refuse);
@@ -109,7 +116,7 @@ public final class HttpServer implements AutoCloseable {
     if (!server.server.isRunning()) {
       // The library logs why and goes on; we cannot.
       server.audit.close();
-      server.writes.close();
+      server.transfers.close();
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
           "cannot listen on "
@@ -165,12 +172,14 @@ public final class HttpServer implements AutoCloseable {
     long beginNanos = nanoClock.getAsLong();
     String rawPath = request.prologue().uriPath().rawPath();
     String requestId = requestId(request);
-    Exchange exchange = new Exchange(request, response, rawPath, requestId, writes);
+    Exchange exchange = new Exchange(request, response, rawPath, requestId, transfers);
     exchange.header(REQUEST_ID, requestId);
     String route = "none";
+    connections.serving(true);
     try {
       route = admit(exchange);
     } finally {
+      connections.serving(false);
       long micros = TimeUnit.NANOSECONDS.toMicros(nanoClock.getAsLong() - beginNanos);
       audit.record(
           clock.instant(),
@@ -326,7 +335,7 @@ public final class HttpServer implements AutoCloseable {
       Thread.currentThread().interrupt();
     }
     server.stop();
-    writes.close();
+    transfers.close();
     audit.close();
   }
 

@@ -28,14 +28,11 @@ public final class Limits {
   /** Streamed commands open at once. */
   public static final int EXEC_STREAMS_MAX = 512;
 
-  /** A client that sends nothing for so long in the middle of a message is dropped. */
-  public static final Duration READ_TIMEOUT = Duration.ofSeconds(30);
-
-  /** A client that takes nothing of its answer for so long is dropped. */
-  public static final Duration WRITE_TIMEOUT = Duration.ofSeconds(30);
-
-  /** A connection without a request for so long is closed. */
-  public static final Duration IDLE_CONNECTION_TIMEOUT = Duration.ofMinutes(5);
+  /**
+   * A client that sends nothing of its request, or takes nothing of its answer, for so long is
+   * dropped; so is a connection without a request. Longer than clients keep theirs.
+   */
+  public static final Duration CLIENT_PATIENCE = Duration.ofSeconds(60);
 
   /** How long requests that run may take to end once the daemon stops. */
   public static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(10);

@@ -10,16 +10,16 @@ import java.util.Optional;
  *
  * @param bind port 0 takes a free one
  * @param token whoever sends it may do everything
- * @param writePatience with a client that does not take its answer
+ * @param patience with a client that sends or takes nothing
  */
 public record ServerConfig(
     InetSocketAddress bind,
     String token,
     Path auditLog,
     Optional<TlsFiles> tls,
-    Duration writePatience) {
+    Duration patience) {
   public ServerConfig(InetSocketAddress bind, String token, Path auditLog, Optional<TlsFiles> tls) {
-    this(bind, token, auditLog, tls, Limits.WRITE_TIMEOUT);
+    this(bind, token, auditLog, tls, Limits.CLIENT_PATIENCE);
   }
 
   /** A certificate chain and its key, both PEM; the key in PKCS 8 and not encrypted. */

@@ -34,6 +34,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Who gets in, what is written down about it, and what raw sockets may do. */
 class ServerTest {
@@ -258,6 +259,51 @@ class ServerTest {
     await()
         .atMost(Duration.ofSeconds(15))
         .untilAsserted(() -> assertThat(daemon.engine.liveProcesses()).isZero());
+  }
+
+  /** A client that stops in the middle of its request is dropped, whether it has a token or not. */
+  @ParameterizedTest
+  @ValueSource(
+      strings = {
+        "",
+        "GET /hea",
+        "GET /healthz HTTP/1.1\r\nHost",
+        "POST /v1/sandboxes HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
+            + TestDaemon.TOKEN
+            + "\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"sn"
+      })
+  void aClientThatStopsSendingIsDropped(String begun) throws Exception {
+    try (TestDaemon impatient =
+            new TestDaemon(
+                new FakeEngine(),
+                folder.resolve("impatient"),
+                Optional.empty(),
+                Duration.ofMillis(500));
+        Socket socket = new Socket(InetAddress.getLoopbackAddress(), impatient.port())) {
+      socket.setSoTimeout(10_000);
+      socket.getOutputStream().write(begun.getBytes(StandardCharsets.ISO_8859_1));
+      socket.getOutputStream().flush();
+      InputStream in = socket.getInputStream();
+      // An answer may come first; then comes the end, and no time limit of the test's.
+      in.readAllBytes();
+      assertThat(impatient.get("/healthz").status()).isEqualTo(200);
+    }
+  }
+
+  /** A client that waits for an answer does nothing, and is not dropped for it. */
+  @Test
+  void aClientThatWaitsIsNotDropped() {
+    try (TestDaemon impatient =
+        new TestDaemon(
+            new FakeEngine().withTemplate("python"),
+            folder.resolve("impatient"),
+            Optional.empty(),
+            Duration.ofMillis(500))) {
+      String id = impatient.child("python");
+      Answer answer =
+          impatient.post("/v1/sandboxes/" + id + "/exec", "{\"args\":[\"sleep\",\"3\"]}");
+      assertThat(answer.status()).isEqualTo(200);
+    }
   }
 
   /** A client that stays but reads nothing loses its connection, and its command is ended. */

@@ -37,11 +37,11 @@ final class TestDaemon implements AutoCloseable {
   }
 
   TestDaemon(FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls) {
-    this(engine, folder, tls, Limits.WRITE_TIMEOUT);
+    this(engine, folder, tls, Limits.CLIENT_PATIENCE);
   }
 
   TestDaemon(
-      FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls, Duration writePatience) {
+      FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls, Duration patience) {
     this.engine = engine;
     this.auditLog = folder.resolve("logs/audit.log");
     this.server =
@@ -51,7 +51,7 @@ final class TestDaemon implements AutoCloseable {
                 TOKEN,
                 auditLog,
                 tls,
-                writePatience),
+                patience),
             RestRoutes.router(
                 engine, meters, System::nanoTime, "0.1.0", shutdowns::incrementAndGet),
             meters,

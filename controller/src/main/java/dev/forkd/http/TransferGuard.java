@@ -9,32 +9,32 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Ends writes that the client does not take: a client that stays but stops reading would hold its
- * request, and the sandbox that works for it, for ever. A write to a socket knows no time limit;
- * interrupting the virtual thread that sits in it closes the socket.
+ * Ends reads and writes in which the client does nothing: one that stays but stops would hold its
+ * request, and the sandbox that works for it, for ever. The server's channels know no time limit;
+ * interrupting the virtual thread that sits in one closes it.
  */
-final class WriteGuard implements AutoCloseable {
-  /** What a client must take, beside its patience, so that a large answer may take its time. */
+final class TransferGuard implements AutoCloseable {
+  /** A large answer may take its time, if it is not longer than this. */
   private static final int BYTES_PER_SECOND_MIN = 256 << 10;
 
   private final long patienceNanos;
-  private final Set<Write> underWay = ConcurrentHashMap.newKeySet();
-  private final ScheduledExecutorService clock = Threads.clock("write-guard");
+  private final Set<Transfer> underWay = ConcurrentHashMap.newKeySet();
+  private final ScheduledExecutorService clock = Threads.clock("transfer-guard");
 
-  /** Something that writes to the client. */
+  /** Something that transfers to the client. */
   @FunctionalInterface
   interface Body {
     void run() throws IOException;
   }
 
-  private static final class Write {
+  private static final class Transfer {
     private final Thread thread = Thread.currentThread();
     private final long beginNanos = System.nanoTime();
     private final long limitNanos;
     private boolean over;
     private boolean ended;
 
-    Write(long limitNanos) {
+    Transfer(long limitNanos) {
       this.limitNanos = limitNanos;
     }
 
@@ -53,37 +53,41 @@ final class WriteGuard implements AutoCloseable {
   }
 
   /**
-   * @param patience with a client that takes nothing
+   * @param patience with a client that does nothing
    */
-  WriteGuard(Duration patience) {
+  TransferGuard(Duration patience) {
     this.patienceNanos = patience.toNanos();
     long everyMillis = Math.clamp(patience.toMillis() / 4, 10, 1000);
     var _ =
         clock.scheduleWithFixedDelay(
-            () -> underWay.forEach(Write::check), everyMillis, everyMillis, TimeUnit.MILLISECONDS);
+            () -> underWay.forEach(Transfer::check),
+            everyMillis,
+            everyMillis,
+            TimeUnit.MILLISECONDS);
   }
 
   /**
-   * Runs a write of so many bytes on the calling thread, which must be a virtual one.
+   * Runs a transfer on the calling thread, which must be a virtual one.
    *
-   * @throws IOException also when the client did not take it in time
+   * @param bytes how many the client must take; 0 for a read
+   * @throws IOException also when the client did not do its part in time
    */
   void run(int bytes, Body body) throws IOException {
-    Write write =
-        new Write(patienceNanos + TimeUnit.SECONDS.toNanos(1) * bytes / BYTES_PER_SECOND_MIN);
-    underWay.add(write);
+    Transfer transfer =
+        new Transfer(patienceNanos + TimeUnit.SECONDS.toNanos(1) * bytes / BYTES_PER_SECOND_MIN);
+    underWay.add(transfer);
     boolean ended = false;
     try {
       body.run();
     } finally {
-      underWay.remove(write);
-      ended = write.finish();
+      underWay.remove(transfer);
+      ended = transfer.finish();
       if (ended) {
         var _ = Thread.interrupted();
       }
     }
     if (ended) {
-      throw new IOException("the client took its answer too late");
+      throw new IOException("the client did nothing for too long");
     }
   }
 

@@ -1,0 +1,86 @@
+package dev.forkd.http;
+
+import io.helidon.common.buffers.BufferData;
+import io.helidon.common.concurrency.limits.Limit;
+import io.helidon.webserver.ConnectionContext;
+import io.helidon.webserver.spi.ServerConnection;
+import io.helidon.webserver.spi.ServerConnectionSelector;
+import java.time.Duration;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+
+/**
+ * Knows which connections are waiting for a whole request. The server itself ends those that wait
+ * for the first line of one; one that has sent a line and then no more, it would keep for ever, and
+ * whoever can connect could use up all connections. Here the time for a request's head, however
+ * slowly it drips, is that of an idle connection.
+ */
+final class Connections implements ServerConnectionSelector {
+  private final ServerConnectionSelector http;
+  private final Map<Thread, Watched> byThread = new ConcurrentHashMap<>();
+
+  Connections(ServerConnectionSelector http) {
+    this.http = http;
+  }
+
+  /** Says that the calling thread's connection serves a request now, or no longer. */
+  void serving(boolean now) {
+    Watched connection = byThread.get(Thread.currentThread());
+    if (connection != null) {
+      connection.quietSinceNanos = System.nanoTime();
+      connection.serving = now;
+    }
+  }
+
+  @Override
+  public int bytesToIdentifyConnection() {
+    return http.bytesToIdentifyConnection();
+  }
+
+  @Override
+  public Support supports(BufferData data) {
+    return http.supports(data);
+  }
+
+  @Override
+  public Set<String> supportedApplicationProtocols() {
+    return http.supportedApplicationProtocols();
+  }
+
+  @Override
+  public ServerConnection connection(ConnectionContext context) {
+    return new Watched(http.connection(context));
+  }
+
+  private final class Watched implements ServerConnection {
+    private final ServerConnection connection;
+    private volatile long quietSinceNanos = System.nanoTime();
+    private volatile boolean serving;
+
+    Watched(ServerConnection connection) {
+      this.connection = connection;
+    }
+
+    @Override
+    public void handle(Limit limit) throws InterruptedException {
+      byThread.put(Thread.currentThread(), this);
+      try {
+        connection.handle(limit);
+      } finally {
+        byThread.remove(Thread.currentThread());
+      }
+    }
+
+    @Override
+    public Duration idleTime() {
+      return serving ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - quietSinceNanos);
+    }
+
+    /** What does not serve a request has nothing to lose. */
+    @Override
+    public void close(boolean interrupt) {
+      connection.close(interrupt || !serving);
+    }
+  }
+}
