@@ -55,7 +55,7 @@ record FanOut(
         own.add(info.divergedBytes().orElse(0) / MIB);
         int pid = info.pid().orElse(0);
         pss.add(ProcessUse.pssBytes(pid).orElse(0) / MIB);
-        cpu.add((double) ProcessUse.cpuMillis(pid).orElse(0));
+        cpu.add(ProcessUse.cpuMillis(pid).orElse(0));
       }
       return new FanOut(
           children,

@@ -1,31 +1,30 @@
 package dev.forkd.cli;
 
 import java.io.IOException;
+import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.OptionalDouble;
 import java.util.OptionalLong;
 
 /** What a process takes of this host: memory, shared pages counted in parts, and CPU. */
 final class ProcessUse {
-  /** Linux reports CPU time in hundredths of a second on every machine we run on. */
-  private static final long MILLIS_PER_TICK = 10;
-
-  /** Fields of {@code /proc/PID/stat} after the name: utime and stime. */
-  private static final int USER_TICKS = 11;
-
-  private static final int SYSTEM_TICKS = 12;
-
   private ProcessUse() {}
 
-  /** CPU time since its start in milliseconds; empty when the process is gone. */
-  static OptionalLong cpuMillis(int pid) {
-    try {
-      String stat = Files.readString(Path.of("/proc", Integer.toString(pid), "stat"));
-      String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
-      long ticks = Long.parseLong(fields[USER_TICKS]) + Long.parseLong(fields[SYSTEM_TICKS]);
-      return OptionalLong.of(ticks * MILLIS_PER_TICK);
+  /**
+   * CPU time of its living threads in milliseconds; empty when the process is gone. Not from {@code
+   * stat}, which counts in steps of 10 ms: more than a forked child may ever use.
+   */
+  static OptionalDouble cpuMillis(int pid) {
+    try (DirectoryStream<Path> threads =
+        Files.newDirectoryStream(Path.of("/proc", Integer.toString(pid), "task"))) {
+      long nanos = 0;
+      for (Path thread : threads) {
+        nanos += Long.parseLong(Files.readString(thread.resolve("schedstat")).split(" ")[0]);
+      }
+      return OptionalDouble.of(nanos / 1e6);
     } catch (IOException e) {
-      return OptionalLong.empty();
+      return OptionalDouble.empty();
     }
   }
 
