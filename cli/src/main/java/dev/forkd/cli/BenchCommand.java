@@ -42,6 +42,11 @@ final class BenchCommand extends DaemonCommand {
       description = "also fork N children at once and evaluate once in each; 0 does not")
   private int fanOut;
 
+  @Option(
+      names = "--pool",
+      description = "also fork out of a pool as large as -n or --fan-out, cold and prewarmed")
+  private boolean pool;
+
   @Option(names = "--code", paramLabel = "CODE", description = "what is evaluated")
   private String code = "numpy.zeros(5).tolist()";
 
@@ -49,7 +54,11 @@ final class BenchCommand extends DaemonCommand {
   private boolean json;
 
   /** What {@code --json} prints. */
-  record Answer(int rounds, Map<String, Double> medianMillis, Optional<FanOut> fanOut) {}
+  record Answer(
+      int rounds,
+      Map<String, Double> medianMillis,
+      Optional<FanOut> fanOut,
+      Optional<FanOut> pooledFanOut) {}
 
   @Override
   int run(Forkd forkd) {
@@ -72,14 +81,23 @@ final class BenchCommand extends DaemonCommand {
       err().println("==> " + fanOut + " at once");
       many = Optional.of(FanOut.measure(forkd, tag, fanOut, code));
     }
+    Optional<FanOut> pooled = Optional.empty();
+    if (pool) {
+      err().println("==> out of a pool");
+      pooled = new PoolBench(forkd, tag, code).measure(rounds, fanOut, all);
+    }
     if (json) {
       Map<String, Double> medians = new LinkedHashMap<>();
       all.forEach((name, millis) -> medians.put(name, new Series(millis).median()));
-      printJson(new Answer(rounds, medians, many));
+      printJson(new Answer(rounds, medians, many, pooled));
     } else {
       out().print(render(all));
       many.ifPresent(result ->
           result.lines().forEach((name, value) -> out().printf("%-36s%s%n", name, value)));
+      pooled.ifPresent(result -> {
+        out().println("out of a prewarmed pool:");
+        result.lines().forEach((name, value) -> out().printf("%-36s%s%n", name, value));
+      });
     }
     return 0;
   }

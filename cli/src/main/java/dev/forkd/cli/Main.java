@@ -34,6 +34,7 @@ import picocli.CommandLine.Command;
       EvalCommand.class,
       CpCommand.class,
       BranchCommand.class,
+      PoolCommand.class,
       WorkspaceCommand.class,
       TreeCommand.class,
       ImagesCommand.class,

@@ -91,14 +91,29 @@ final class TemplateCommand implements Runnable {
     @Option(names = "--replace", description = "build again although it is there")
     private boolean replace;
 
+    @Option(
+        names = "--pool",
+        paramLabel = "N",
+        description = "keep N children of it ready, 0 to 1000")
+    private int pool;
+
+    @Option(names = "--prewarm-pool", description = "let those work once ahead")
+    private boolean prewarmPool;
+
     @Option(names = "--json", description = "print the template as JSON")
     private boolean json;
 
     @Override
     int run(Forkd forkd) {
       long begin = System.nanoTime();
-      SnapshotInfo made =
-          forkd.buildTemplate(name, recipe(), line -> err().println("==> " + line)).info();
+      if (prewarmPool && pool == 0) {
+        throw usage("--prewarm-pool needs --pool");
+      }
+      Snapshot template = forkd.buildTemplate(name, recipe(), line -> err().println("==> " + line));
+      if (pool > 0) {
+        var _ = template.setPool(pool, prewarmPool);
+      }
+      SnapshotInfo made = template.info();
       if (json) {
         printJson(made);
       } else {

@@ -96,6 +96,25 @@ class CommandsTest {
     assertThat(daemon.asked).isEmpty();
   }
 
+  /** A pool is set on its snapshot, looked at, and listed; half a wish is wrong usage. */
+  @Test
+  void poolsAreSetAndShown() {
+    String pool = "{\"tag\":\"python\",\"size\":5,\"prewarm\":true,\"ready\":2,\"starting\":1}";
+    daemon
+        .answers("PUT /v1/snapshots/python/pool", 200, pool)
+        .answers("GET /v1/snapshots/python/pool", 200, pool)
+        .answers("GET /v1/pools", 200, "[" + pool + "]");
+    Outcome set = daemon.run("pool", "python", "--size", "5", "--prewarm");
+    assertThat(set.status()).as(set.err()).isZero();
+    assertThat(set.out().lines().toList().get(1).split(" +"))
+        .containsExactly("python", "5", "2", "1", "yes");
+    assertThat(daemon.run("pool", "python").out()).isEqualTo(set.out());
+    assertThat(daemon.run("pool").out()).isEqualTo(set.out());
+    assertThat(daemon.run("pool", "--json").out()).contains("\"ready\"");
+    assertThat(daemon.run("pool", "--size", "5").status()).isEqualTo(2);
+    assertThat(daemon.run("pool", "python", "--prewarm").status()).isEqualTo(2);
+  }
+
   @Test
   void aRefusalIsOneLineWithTheDaemonsWords() {
     Outcome outcome = daemon.run("ps", "sbnope");

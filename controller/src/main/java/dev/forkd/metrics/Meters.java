@@ -120,6 +120,10 @@ public final class Meters implements AutoCloseable {
         "",
         stats.branchConcurrencyCap());
     admission(text, stats.admission());
+    gauge(text, "forkd_pool_ready", "Children that wait in pools.", "", stats.pool().ready());
+    counter(text, "forkd_pool_hits_total", "Children taken from a pool.", stats.pool().hits());
+    counter(
+        text, "forkd_pool_misses_total", "Children a pool had not ready.", stats.pool().misses());
     gauge(text, "forkd_build_info", "Always 1.", "{version=\"" + version + "\"}", 1);
     return text.append(registry.scrape()).toString();
   }

@@ -80,6 +80,22 @@ class RestTest {
     assertThat(metrics.body()).doesNotContain(id);
   }
 
+  /** A pool is set and read beside its snapshot, and listed with the others. */
+  @Test
+  void poolsAreSetAndListed() {
+    assertThat(daemon.get("/v1/pools").body()).isEqualTo("[]");
+    assertThat(daemon.get("/v1/snapshots/python/pool").body())
+        .isEqualTo("{\"tag\":\"python\",\"size\":0,\"prewarm\":false,\"ready\":0,\"starting\":0}");
+    Answer set = daemon.put("/v1/snapshots/python/pool", "{\"size\":7,\"prewarm\":true}");
+    assertThat(set.status()).isEqualTo(200);
+    assertThat(daemon.get("/v1/pools").body()).isEqualTo("[" + set.body() + "]");
+    for (String wrong : List.of("{}", "{\"size\":-1}", "{\"size\":1001}")) {
+      assertThat(daemon.put("/v1/snapshots/python/pool", wrong).status()).as(wrong).isEqualTo(400);
+    }
+    assertThat(daemon.put("/v1/snapshots/none/pool", "{\"size\":1}").status()).isEqualTo(404);
+    assertThat(daemon.get("/v1/snapshots/none/pool").status()).isEqualTo(404);
+  }
+
   /** Whoever meets a full house is told when to come back; nobody else is. */
   @Test
   void fullHouseSaysWhenToRetry() {

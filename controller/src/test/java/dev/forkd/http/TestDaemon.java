@@ -101,6 +101,13 @@ final class TestDaemon implements AutoCloseable {
             .POST(HttpRequest.BodyPublishers.ofString(json)));
   }
 
+  Answer put(String path, String json) {
+    return send(
+        request(path)
+            .header("Content-Type", "application/json")
+            .PUT(HttpRequest.BodyPublishers.ofString(json)));
+  }
+
   Answer post(String path) {
     return send(request(path).POST(HttpRequest.BodyPublishers.noBody()));
   }

@@ -9,7 +9,8 @@ public record EngineStats(
     int sandboxes,
     int branchesInFlight,
     int branchConcurrencyCap,
-    Admission admission) {
+    Admission admission,
+    Pool pool) {
 
   /**
    * How the guests share the cores. All 0 where guests need no turns, which is with KVM.
@@ -34,6 +35,18 @@ public record EngineStats(
       Histogram waits) {
     public static final Admission NONE =
         new Admission(0, 0, 0, 0, 0, 0, 0, new Histogram(List.of(), 0, Duration.ZERO));
+  }
+
+  /**
+   * Children that are forked ahead.
+   *
+   * @param ready those that wait
+   * @param starting those that are being made
+   * @param hits children that were handed out from a pool
+   * @param misses children that were asked of a pool which had none left
+   */
+  public record Pool(int ready, int starting, long hits, long misses) {
+    public static final Pool NONE = new Pool(0, 0, 0, 0);
   }
 
   /** Durations counted: how many in all, and how many up to each bound. */

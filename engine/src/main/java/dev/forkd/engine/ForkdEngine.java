@@ -85,6 +85,9 @@ public interface ForkdEngine extends AutoCloseable {
   /** Named sandboxes that can be suspended and resumed. */
   Workspaces workspaces();
 
+  /** Children that are forked ahead. */
+  Pools pools();
+
   /** The guest's files. */
   GuestFiles files(SandboxId id);
 

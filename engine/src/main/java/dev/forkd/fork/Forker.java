@@ -3,6 +3,7 @@ package dev.forkd.fork;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.ChildOutcome;
@@ -43,8 +44,11 @@ import java.util.OptionalLong;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
 import java.util.function.LongConsumer;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** Makes children of a snapshot: one outcome each, or all of them or none. */
 public final class Forker {
@@ -77,8 +81,35 @@ public final class Forker {
       Sandbox.AgentConnector agents,
       Sandbox.Shared shared) {}
 
+  /** Children that were forked before somebody asked for them. */
+  public interface Ahead {
+    /**
+     * Takes some out of those that wait; the caller owns them from now on.
+     *
+     * @param count most that are wanted
+     * @param prewarmed only those that have worked once
+     */
+    List<Sandbox> take(SnapshotManifest manifest, int count, boolean prewarmed);
+
+    /** Takes back what could not be handed out. */
+    void giveBack(List<Sandbox> untouched);
+  }
+
+  private static final Ahead NOTHING_AHEAD =
+      new Ahead() {
+        @Override
+        public List<Sandbox> take(SnapshotManifest manifest, int count, boolean prewarmed) {
+          return List.of();
+        }
+
+        @Override
+        public void giveBack(List<Sandbox> untouched) {}
+      };
+
   private final Parts parts;
   private final ExecutorService starters;
+  private final AtomicInteger underWay = new AtomicInteger();
+  private volatile Ahead ahead = NOTHING_AHEAD;
 
   /**
    * @param starters runs starts and first requests; its size bounds how many run at once
@@ -86,6 +117,21 @@ public final class Forker {
   public Forker(Parts parts, ExecutorService starters) {
     this.parts = parts;
     this.starters = starters;
+  }
+
+  /** From now on children are taken from there first. */
+  public void use(Ahead source) {
+    ahead = source;
+  }
+
+  /** Whether somebody waits for children. */
+  public boolean busy() {
+    return underWay.get() > 0;
+  }
+
+  /** About what a child takes of the host's memory. */
+  public long childBytes() {
+    return parts.zygotes().obstacle().isEmpty() ? COPIED_BYTES : RESTORED_BYTES;
   }
 
   /** Writes down whose children they are, in the transaction that writes down the children. */
@@ -108,32 +154,137 @@ public final class Forker {
     check(spec);
     SnapshotManifest manifest = parts.snapshots().require(spec.snapshot());
     parts.host().check(manifest);
+    underWay.incrementAndGet();
+    try {
+      return fork(spec, manifest, claim);
+    } finally {
+      underWay.decrementAndGet();
+    }
+  }
+
+  private List<ChildOutcome> fork(ForkSpec spec, SnapshotManifest manifest, Claim claim) {
+    // Those that wait have no limits of their own.
+    List<Sandbox> ready =
+        spec.memoryLimitMib().isPresent()
+            ? List.of()
+            : ahead.take(manifest, spec.count(), spec.prewarm());
     List<SandboxRecord> records = new ArrayList<>();
-    for (int i = 0; i < spec.count(); i++) {
+    for (int i = ready.size(); i < spec.count(); i++) {
       records.add(newRecord(spec, manifest));
     }
-    List<ChildOutcome> outcomes = startAll(records, manifest, claim);
-    settle(outcomes);
+    List<ChildOutcome> outcomes = startAll(ready, records, manifest, claim);
     if (spec.certify() || spec.prewarm()) {
       outcomes = verify(outcomes, spec.prewarm());
     }
-    return spec.partial() ? outcomes : allOrNothing(outcomes);
+    List<ChildOutcome> all =
+        spec.certify()
+            ? each(ready, this::certified)
+            : ready.stream()
+                .<ChildOutcome>map(child -> new ChildOutcome.Started(child.view(false)))
+                .collect(Collectors.toCollection(ArrayList::new));
+    all.addAll(outcomes);
+    return spec.partial() ? all : allOrNothing(all);
   }
 
+  private ChildOutcome certified(Sandbox child) {
+    return child.record().certificate().state() == Certificate.State.VERIFIED
+        ? new ChildOutcome.Started(child.view(false))
+        : verify(child.id(), false);
+  }
+
+  /** Hands out those that are ready and makes the others; gives the outcomes of the others. */
   private List<ChildOutcome> startAll(
-      List<SandboxRecord> records, SnapshotManifest manifest, Claim claim) {
+      List<Sandbox> ready, List<SandboxRecord> records, SnapshotManifest manifest, Claim claim) {
+    long nowMillis = System.currentTimeMillis();
+    ready.forEach(child -> child.handOut(nowMillis / 1000));
+    Claim all =
+        (tx, ids) -> {
+          ready.forEach(child -> handOut(tx, child, nowMillis));
+          claim.claim(tx, Stream.concat(ready.stream().map(Sandbox::id), ids.stream()).toList());
+        };
+    boolean handedOut = false;
+    try {
+      List<ChildOutcome> outcomes = List.of();
+      if (records.isEmpty()) {
+        reserve(records, all);
+      } else {
+        outcomes =
+            born(
+                manifest,
+                records.size(),
+                birth -> {
+                  reserve(records, all);
+                  return each(records, record -> start(record, birth));
+                });
+        settle(outcomes);
+      }
+      handedOut = true;
+      ready.forEach(parts.sandboxes()::add);
+      return outcomes;
+    } finally {
+      if (!handedOut) {
+        ahead.giveBack(ready);
+      }
+    }
+  }
+
+  private static void handOut(Tx tx, Sandbox child, long nowMillis) {
+    var process = child.vm().process();
+    SandboxRow row = tx.findSandbox(child.id().value()).orElseThrow();
+    tx.updateSandbox(
+        new SandboxRow(
+            row.id(),
+            SandboxState.LIVE,
+            row.snapshotTag(),
+            process.pid(),
+            process.startTicks(),
+            nowMillis,
+            row.memoryLimitMib(),
+            child.record().toJson()));
+  }
+
+  /**
+   * Makes one child that is not listed and belongs to the caller.
+   *
+   * @param prewarm run its handshake and one evaluation
+   */
+  public Sandbox startAhead(SnapshotManifest manifest, boolean prewarm) {
+    parts.host().check(manifest);
+    ForkSpec one =
+        new ForkSpec(
+            new Tag(manifest.tag()), 1, OptionalLong.empty(), false, false, false, "emulation");
+    SandboxRecord record = newRecord(one, manifest);
+    Sandbox child =
+        born(
+            manifest,
+            1,
+            birth -> {
+              reserve(List.of(record), (_, _) -> {});
+              return begin(record, birth);
+            });
+    if (prewarm) {
+      try (Sandbox.Session session = child.enter(VERIFY_PATIENCE)) {
+        Prewarm.run(session.agent());
+      } catch (RuntimeException e) {
+        parts.sandboxes().end(child);
+        throw e;
+      }
+    }
+    return child;
+  }
+
+  /** Runs {@code work} with what children are born from. */
+  private <T> T born(SnapshotManifest manifest, int children, Function<Birth, T> work) {
     Optional<Zygotes.Lease> zygote = parts.zygotes().lease(manifest);
     if (zygote.isPresent()) {
       try (Zygotes.Lease lease = zygote.get()) {
-        requireMemory(records.size(), COPIED_BYTES);
-        reserve(records, claim);
-        return each(records, record -> start(record, new Copied(lease.zygote())));
+        requireMemory(children, COPIED_BYTES);
+        return work.apply(new Copied(lease.zygote()));
       }
     }
-    requireMemory(records.size(), RESTORED_BYTES);
+    requireMemory(children, RESTORED_BYTES);
     try (MemoryStore.Lease memory = parts.memory().lease(manifest.memory())) {
-      reserve(records, claim);
-      return each(records, record -> start(record, new Restored(manifest, memory)));
+      return work.apply(new Restored(manifest, memory));
     }
   }
 
@@ -291,6 +442,16 @@ public final class Forker {
   }
 
   private ChildOutcome start(SandboxRecord reserved, Birth birth) {
+    try {
+      Sandbox sandbox = begin(reserved, birth);
+      parts.sandboxes().add(sandbox);
+      return new ChildOutcome.Started(sandbox.view(false));
+    } catch (ForkdException e) {
+      return new ChildOutcome.Failed(e.code(), e.message());
+    }
+  }
+
+  private Sandbox begin(SandboxRecord reserved, Birth birth) {
     Optional<Cgroup> cgroup = Optional.empty();
     SandboxRecord record = birth.begun(reserved);
     try {
@@ -303,19 +464,14 @@ public final class Forker {
       Optional<Cgroup> limited = cgroup;
       RunningVm vm =
           birth.start(name, record, overlay, pid -> limited.ifPresent(group -> join(group, pid)));
-      Sandbox sandbox =
-          new Sandbox(
-              record, vm, parts.agents(), false, parts.host().isolation(), cgroup, parts.shared());
-      parts.sandboxes().add(sandbox);
-      return new ChildOutcome.Started(sandbox.view(false));
+      return new Sandbox(
+          record, vm, parts.agents(), false, parts.host().isolation(), cgroup, parts.shared());
     } catch (IOException | RuntimeException e) {
       cgroup.ifPresent(Forker::destroyQuietly);
       parts.sandboxes().remove(record.id());
-      ForkdException known =
-          e instanceof ForkdException f
-              ? f
-              : new ForkdException(ErrorCode.INTERNAL, "fork " + record.id() + ": " + e, e);
-      return new ChildOutcome.Failed(known.code(), known.message());
+      throw e instanceof ForkdException known
+          ? known
+          : new ForkdException(ErrorCode.INTERNAL, "fork " + record.id() + ": " + e, e);
     }
   }
 

@@ -19,6 +19,7 @@ import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
 import dev.forkd.linux.CgroupSupport;
 import dev.forkd.memory.MemoryStore;
+import dev.forkd.pool.PoolKeeper;
 import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Handshake;
 import dev.forkd.sandbox.Sandbox;
@@ -147,6 +148,16 @@ public final class EngineStart {
             FaultPoint.ofSystem());
     RecoveryReport recovery = new Recovery(parts).run().andSettled(workspaces.recover());
     zygotes.prepare(newestTemplates(snapshots));
+    PoolKeeper pools =
+        new PoolKeeper(
+            new PoolKeeper.Parts(
+                store,
+                snapshots,
+                sandboxes,
+                forker,
+                () -> shared.admission().map(Admission::contended).orElse(false)));
+    forker.use(pools);
+    pools.start();
     return new LocalEngine(
         snapshots,
         new Compactor(snapshots, memory, ledger),
@@ -157,6 +168,7 @@ public final class EngineStart {
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
         zygotes,
         workspaces,
+        pools,
         shared.admission(),
         recovery,
         config.killOnExit(),

@@ -18,6 +18,7 @@ import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.Pools;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
@@ -27,6 +28,7 @@ import dev.forkd.engine.Workspaces;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
+import dev.forkd.pool.PoolKeeper;
 import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
@@ -54,6 +56,7 @@ final class LocalEngine implements ForkdEngine {
   private final TemplateBaker baker;
   private final Zygotes zygotes;
   private final WorkspaceKeeper workspaces;
+  private final PoolKeeper pools;
   private final Optional<Admission> admission;
   private final RecoveryReport recovery;
   private final boolean killOnExit;
@@ -68,6 +71,7 @@ final class LocalEngine implements ForkdEngine {
       TemplateBaker baker,
       Zygotes zygotes,
       WorkspaceKeeper workspaces,
+      PoolKeeper pools,
       Optional<Admission> admission,
       RecoveryReport recovery,
       boolean killOnExit,
@@ -80,6 +84,7 @@ final class LocalEngine implements ForkdEngine {
     this.baker = baker;
     this.zygotes = zygotes;
     this.workspaces = workspaces;
+    this.pools = pools;
     this.admission = admission;
     this.recovery = recovery;
     this.killOnExit = killOnExit;
@@ -111,6 +116,7 @@ final class LocalEngine implements ForkdEngine {
     workspaces.requireNoState(spec.tag());
     Snapshot template = baker.bake(spec, progress);
     zygotes.prune();
+    pools.prune();
     zygotes.prepare(List.of(spec.tag()));
     return template;
   }
@@ -121,6 +127,7 @@ final class LocalEngine implements ForkdEngine {
       return;
     }
     workspaces.deletingSnapshot(tag, mode, () -> snapshots.delete(tag, mode));
+    pools.prune();
     zygotes.prune();
   }
 
@@ -203,6 +210,11 @@ final class LocalEngine implements ForkdEngine {
   }
 
   @Override
+  public Pools pools() {
+    return pools;
+  }
+
+  @Override
   public GuestFiles files(SandboxId id) {
     return new SandboxFiles(sandboxes.get(id));
   }
@@ -214,7 +226,8 @@ final class LocalEngine implements ForkdEngine {
         sandboxes.size(),
         brancher.inFlight(),
         brancher.cap(),
-        admission.map(Admission::stats).orElse(EngineStats.Admission.NONE));
+        admission.map(Admission::stats).orElse(EngineStats.Admission.NONE),
+        pools.stats());
   }
 
   @Override
@@ -224,6 +237,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public void close() {
+    pools.close();
     brancher.drain(DRAIN);
     for (Sandbox sandbox : sandboxes.all()) {
       if (killOnExit) {

@@ -122,6 +122,16 @@ public final class Sandbox {
     return record;
   }
 
+  /** Its life for its user begins now. Whoever says so also stores the record. */
+  public void handOut(long unixSeconds) {
+    changing.lock();
+    try {
+      record = record.withCreatedAt(unixSeconds);
+    } finally {
+      changing.unlock();
+    }
+  }
+
   public RunningVm vm() {
     return vm;
   }

@@ -101,6 +101,11 @@ public record SandboxRecord(
     });
   }
 
+  /** When it was handed out, if it waited before. */
+  public SandboxRecord withCreatedAt(long unixSeconds) {
+    return copy(c -> c.createdAtUnix = unixSeconds);
+  }
+
   public SandboxRecord withCertificate(Certificate proof) {
     return copy(c -> c.certificate = proof);
   }
@@ -138,6 +143,7 @@ public record SandboxRecord(
 
   /** What may change in the life of a sandbox. */
   private final class Changes {
+    private long createdAtUnix = SandboxRecord.this.createdAtUnix;
     private long ramInode = SandboxRecord.this.ramInode;
     private Optional<String> mappedImage = SandboxRecord.this.mappedImage;
     private List<LayerRef> disk = SandboxRecord.this.disk;

@@ -95,11 +95,17 @@ public final class Sandboxes {
     if (sandbox == null) {
       throw notFound(id);
     }
+    end(sandbox);
+  }
+
+  /** The same for one that is not listed. */
+  public void end(Sandbox sandbox) {
+    String id = sandbox.id().value();
     store
-        .findSandbox(id.value())
+        .findSandbox(id)
         .ifPresent(row -> store.updateSandbox(row.withState(SandboxState.KILLING)));
     sandbox.kill();
-    remove(id.value());
+    remove(id);
   }
 
   /** Removes the files, the images nobody else needs and the row of a sandbox without a process. */

@@ -2,7 +2,7 @@ package dev.forkd.state;
 
 /** How far a stored sandbox is. Whether its guest is idle is not stored: that changes too often. */
 public enum SandboxState {
-  /** Its process is being made. After a crash it is undone. */
+  /** Its process is being made, or waits in a pool. After a crash it is undone. */
   STARTING,
   /** Answered to the caller. After a crash it is adopted, or becomes FAILED. */
   LIVE,

@@ -97,6 +97,14 @@ final class SqliteSchema {
                 created_unix_millis INTEGER NOT NULL,
                 active_unix_millis INTEGER NOT NULL
               ) STRICT
+              """),
+          List.of(
+              """
+              CREATE TABLE pool (
+                tag TEXT PRIMARY KEY NOT NULL,
+                size INTEGER NOT NULL CHECK (size > 0),
+                prewarm INTEGER NOT NULL CHECK (prewarm IN (0, 1))
+              ) STRICT
               """));
 
   private SqliteSchema() {}

@@ -394,4 +394,19 @@ public final class SqliteStateStore implements StateStore {
   public List<WorkspaceRow> listWorkspaces() {
     return read(Tx::listWorkspaces);
   }
+
+  @Override
+  public void putPool(PoolRow row) {
+    write(tx -> tx.putPool(row));
+  }
+
+  @Override
+  public boolean deletePool(String tag) {
+    return inTransaction(tx -> tx.deletePool(tag));
+  }
+
+  @Override
+  public List<PoolRow> listPools() {
+    return read(Tx::listPools);
+  }
 }

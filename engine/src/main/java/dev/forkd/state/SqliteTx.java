@@ -206,6 +206,28 @@ final class SqliteTx implements Tx {
     return query("SELECT " + WORKSPACE_COLUMNS + " FROM workspace ORDER BY name", this::workspace);
   }
 
+  @Override
+  public void putPool(PoolRow row) {
+    update(
+        "INSERT INTO pool (tag, size, prewarm) VALUES (?, ?, ?)"
+            + " ON CONFLICT (tag) DO UPDATE SET size = excluded.size, prewarm = excluded.prewarm",
+        row.tag(),
+        row.size(),
+        row.prewarm() ? 1 : 0);
+  }
+
+  @Override
+  public boolean deletePool(String tag) {
+    return update("DELETE FROM pool WHERE tag = ?", tag) > 0;
+  }
+
+  @Override
+  public List<PoolRow> listPools() {
+    return query(
+        "SELECT tag, size, prewarm FROM pool ORDER BY tag",
+        row -> new PoolRow(row.getString(1), row.getInt(2), row.getInt(3) != 0));
+  }
+
   private SnapshotRow snapshot(ResultSet row) throws SQLException {
     return new SnapshotRow(
         row.getString(1),

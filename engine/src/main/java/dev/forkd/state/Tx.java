@@ -57,4 +57,16 @@ public interface Tx {
   Optional<WorkspaceRow> findWorkspace(String name);
 
   List<WorkspaceRow> listWorkspaces();
+
+  /** Inserts or replaces. */
+  void putPool(PoolRow row);
+
+  /**
+   * Removes the row.
+   *
+   * @return whether there was one
+   */
+  boolean deletePool(String tag);
+
+  List<PoolRow> listPools();
 }

@@ -69,6 +69,21 @@ class SqliteStateStoreTest {
     }
   }
 
+  /** Pools are stored by tag; the last word counts. */
+  @Test
+  void poolsSurviveReopening() {
+    try (StateStore store = open()) {
+      store.putPool(new PoolRow("python", 3, false));
+      store.putPool(new PoolRow("python", 7, true));
+      store.putPool(new PoolRow("gone", 1, false));
+      assertThat(store.deletePool("gone")).isTrue();
+      assertThat(store.deletePool("gone")).isFalse();
+    }
+    try (StateStore store = open()) {
+      assertThat(store.listPools()).containsExactly(new PoolRow("python", 7, true));
+    }
+  }
+
   /** A workspace is stored field by field, and every state is one the table knows. */
   @Test
   void workspacesSurviveReopening() {
@@ -251,6 +266,7 @@ class SqliteStateStoreTest {
         statement.execute("CREATE TABLE " + table + " (id TEXT)");
       }
       statement.execute("DROP TABLE workspace");
+      statement.execute("DROP TABLE pool");
       statement.execute("PRAGMA user_version = 1");
     }
     try (StateStore store = open()) {
@@ -262,7 +278,7 @@ class SqliteStateStoreTest {
             statement.executeQuery(
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type ="
                     + " 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name)")) {
-      assertThat(tables.getString(1)).isEqualTo("sandbox,snapshot,workspace");
+      assertThat(tables.getString(1)).isEqualTo("pool,sandbox,snapshot,workspace");
     }
   }
 

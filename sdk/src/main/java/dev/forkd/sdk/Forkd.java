@@ -5,6 +5,7 @@ import dev.forkd.api.rest.CreateWorkspace;
 import dev.forkd.api.rest.Health;
 import dev.forkd.api.rest.Json;
 import dev.forkd.api.rest.MalformedJsonException;
+import dev.forkd.api.rest.PoolInfo;
 import dev.forkd.api.rest.RecoveryInfo;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
@@ -209,6 +210,11 @@ public final class Forkd implements AutoCloseable {
   /** Forks children of a snapshot: all, or none and an exception. */
   public List<Sandbox> fork(String tag, ForkOptions options) {
     return Snapshot.fork(transport, tag, options);
+  }
+
+  /** The pools that are on, by tag. */
+  public List<PoolInfo> pools() {
+    return transport.getList("/v1/pools", PoolInfo.class);
   }
 
   /** All workspaces, by name. */

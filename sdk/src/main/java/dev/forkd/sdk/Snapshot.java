@@ -3,13 +3,16 @@ package dev.forkd.sdk;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.rest.ChildResult;
 import dev.forkd.api.rest.CompactSnapshot;
+import dev.forkd.api.rest.PoolInfo;
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.api.rest.SetPool;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.api.rest.SnapshotInfoDetail;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 
 /** A saved microVM, template or branch, from which sandboxes are forked. */
 public final class Snapshot {
@@ -47,6 +50,22 @@ public final class Snapshot {
         transport,
         transport.post(
             path() + "/compact", new CompactSnapshot(to), SnapshotInfo.class, COMPACT_TIMEOUT));
+  }
+
+  /** Its pool of children that are forked ahead, now. */
+  public PoolInfo pool() {
+    return transport.get(path() + "/pool", PoolInfo.class);
+  }
+
+  /**
+   * Keeps children ready, so that a fork is quick; the daemon fills the pool in the background.
+   *
+   * @param size how many, 0 to 1000; 0 switches it off
+   * @param prewarm let each work once before it is handed out
+   */
+  public PoolInfo setPool(int size, boolean prewarm) {
+    return transport.put(
+        path() + "/pool", new SetPool(OptionalLong.of(size), prewarm), PoolInfo.class);
   }
 
   private String path() {

@@ -81,6 +81,10 @@ final class Transport implements AutoCloseable {
         send("POST", path, json(body), Optional.of("application/json"), limit), elementType);
   }
 
+  <T> T put(String path, Object body, Class<T> type) {
+    return message(send("PUT", path, json(body), Optional.of("application/json"), timeout), type);
+  }
+
   /** A request whose answer is of no interest beyond its success. */
   void call(String method, String path, BodyPublisher body, Optional<String> contentType) {
     send(method, path, body, contentType, timeout);

@@ -33,6 +33,7 @@ class ArchitectureTest {
     "dev.forkd.snapshot..",
     "dev.forkd.sandbox..",
     "dev.forkd.fork..",
+    "dev.forkd.pool..",
     "dev.forkd.branch..",
     "dev.forkd.workspace..",
     "dev.forkd.local..",

@@ -18,6 +18,7 @@ import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.Pools;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
@@ -61,6 +62,7 @@ public final class FakeEngine implements ForkdEngine {
   private final AtomicInteger failingChildren = new AtomicInteger();
   private final AtomicReference<Runnable> onClose = new AtomicReference<>(() -> {});
   private final FakeWorkspaces workspaces = new FakeWorkspaces(this);
+  private final FakePools pools = new FakePools(this);
   private volatile boolean closed;
 
   /** A sandbox: what is seen of it, its files and its running processes. */
@@ -543,6 +545,11 @@ public final class FakeEngine implements ForkdEngine {
   }
 
   @Override
+  public Pools pools() {
+    return pools;
+  }
+
+  @Override
   public GuestFiles files(SandboxId id) {
     return living(id).files;
   }
@@ -554,7 +561,8 @@ public final class FakeEngine implements ForkdEngine {
         guests.size(),
         branching.get(),
         branchConcurrency,
-        EngineStats.Admission.NONE);
+        EngineStats.Admission.NONE,
+        EngineStats.Pool.NONE);
   }
 
   @Override

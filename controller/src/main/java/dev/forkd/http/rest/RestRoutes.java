@@ -33,6 +33,7 @@ public final class RestRoutes {
                 new ExecStreamRoutes(engine, meters, nanoClock).routes(),
                 new FileRoutes(engine).routes(),
                 new WorkspaceRoutes(engine).routes(),
+                new PoolRoutes(engine).routes(),
                 new TemplateRoutes(engine).routes())
             .flatMap(List::stream)
             .toList();

@@ -5,6 +5,7 @@ import dev.forkd.api.Tag;
 import dev.forkd.api.rest.CertificateInfo;
 import dev.forkd.api.rest.FileEntry;
 import dev.forkd.api.rest.PingResponse;
+import dev.forkd.api.rest.PoolInfo;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.api.rest.SnapshotInfoDetail;
@@ -12,6 +13,7 @@ import dev.forkd.api.rest.WorkspaceInfo;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.PoolView;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.SnapshotDetail;
@@ -136,6 +138,11 @@ final class Views {
         report.processes(),
         report.idle(),
         report.roundTripMillis());
+  }
+
+  static PoolInfo pool(PoolView pool) {
+    return new PoolInfo(
+        pool.tag().value(), pool.size(), pool.prewarm(), pool.ready(), pool.starting());
   }
 
   static FileEntry entry(GuestFiles.Entry entry) {
