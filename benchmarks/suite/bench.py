@@ -63,12 +63,12 @@ class Bench:
         """Ends what was forked and removes what was branched in this run."""
         self.client.clear(self.kept_tags | self.templates, self.kept_sandboxes)
 
-    def rounds(self, count, quick=None, seconds=20):
-        """Counts rounds until there are enough or the time for this cell is over; at least three unless fewer are asked for."""
+    def rounds(self, count, quick=None, seconds=20, least=3):
+        """Counts rounds until there are enough or the time for this cell is over; never fewer than the least."""
         wanted = (quick or count) if self.quick else count
         end = time.monotonic() + (seconds / 3 if self.quick else seconds)
         for number in range(wanted):
-            if number >= 3 and time.monotonic() > end:
+            if number >= least and time.monotonic() > end:
                 return
             yield number
 

@@ -83,7 +83,7 @@ class Runtime:
             bench.timed("peer", x, self.once, folder, answer, *verb)
         if not bench.results.summary("peer", x):
             return
-        for _ in bench.rounds(2, 1, 10):
+        for _ in bench.rounds(3, 1, 15, least=1):
             busy, begin = host.busy_millis(), time.perf_counter()
             problems = [one for one in bench.at_once(lambda _: self.once(folder, answer, *verb), range(MANY), host.CORES) if isinstance(one, Exception)]
             bench.results.add("peer-many", x, (time.perf_counter() - begin) * 1e3, ok=not problems)

@@ -61,7 +61,7 @@ def _fan_out(bench, x, tag, children, code, answer):
 def fan_out(bench, tag, label, code, answer):
     for children in (1, 10, MANY):
         available = host.available_mib()
-        for _ in bench.rounds(5 if children < MANY else 3, 3 if children < MANY else 1, 60):
+        for _ in bench.rounds(5 if children < MANY else 3, 3 if children < MANY else 1, 40, least=1):
             born = _fan_out(bench, f"{children}{label}", tag, children, code, answer)
             if children == MANY and tag == PYTHON and not bench.results.attempts("idle-cpu", MANY):
                 _idle(bench, born)
