@@ -68,7 +68,8 @@ def _series(results):
             xs = results.xs(one.name)
             if not xs:
                 continue
-            yield f"**{one.name}** ({one.unit}): {one.meaning}."
+            loads = results.loads[one.name]
+            yield f"**{one.name}** ({one.unit}; load of the machine {min(loads):.1f} to {max(loads):.1f}): {one.meaning}."
             yield ""
             yield from _table((one.x, "median", "p90", "p99", "least", "most", "ok"), (_row(results, one.name, x) for x in xs))
 

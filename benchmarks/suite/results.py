@@ -2,6 +2,7 @@
 import csv
 import dataclasses
 import math
+import os
 import statistics
 
 
@@ -45,7 +46,7 @@ class Summary:
 
 class Results:
     def __init__(self):
-        self.catalog, self.rows, self.notes = {}, [], []
+        self.catalog, self.rows, self.notes, self.loads = {}, [], [], {}
 
     def declare(self, series):
         for one in series:
@@ -55,6 +56,7 @@ class Results:
         if series not in self.catalog:
             raise KeyError(f"series {series} is not declared")
         run = sum(row.series == series and row.x == str(x) for row in self.rows)
+        self.loads.setdefault(series, []).append(os.getloadavg()[0])
         self.rows.append(Row(series, str(x), value, run, ok))
 
     def fail(self, series, x, reason):
