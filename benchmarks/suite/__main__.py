@@ -68,11 +68,11 @@ def measure(bench):
     bench.step("branches in a row", branches.row)
     bench.step("chain depth", branches.depth)
     bench.step("request rates", load.rates)
-    peers.measure(bench)
     if bench.quick:
         bench.results.note("a thousand children: left out by --quick")
     else:
         bench.step("a thousand children", fanout.thousand)
+    peers.measure(bench)
 
 
 def main():

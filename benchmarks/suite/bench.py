@@ -95,4 +95,9 @@ class Bench:
         """Calls the function for all items at once; results and exceptions in order."""
         with concurrent.futures.ThreadPoolExecutor(threads or max(1, len(items))) as pool:
             futures = [pool.submit(function, item) for item in items]
+            try:
+                concurrent.futures.wait(futures)
+            except BaseException:  # interrupted: what has not begun does not
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
         return [future.exception() or future.result() for future in futures]

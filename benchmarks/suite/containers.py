@@ -75,13 +75,13 @@ class Runtime:
             raise RuntimeError(f"{self.label}: {(done.stderr or done.stdout).strip()[-300:] or f'status {done.returncode}, no output'}")
         return name
 
-    def measure(self, folder, answer, label, suffix="", *verb):
-        """One by one, then a hundred with as many at once as there are cores."""
+    def measure(self, folder, answer, label, suffix="", *verb, many=True):
+        """One by one, then perhaps a hundred with as many at once as there are cores."""
         bench, x = self.bench, label + suffix
         self.once(folder, answer, *verb)  # the page cache is warm for everybody
         for _ in bench.rounds(15, 7, 15):
             bench.timed("peer", x, self.once, folder, answer, *verb)
-        if not bench.results.summary("peer", x):
+        if not many or not bench.results.summary("peer", x):
             return
         for _ in bench.rounds(3, 1, 15, least=1):
             busy, begin = host.busy_millis(), time.perf_counter()
@@ -92,15 +92,17 @@ class Runtime:
                 bench.results.note(f"{x}: {len(problems)} of {MANY} failed, first: {problems[0]}")
 
 
-def _native(bench, label, command):
+def _native(bench, label, command, many_sci=False):
+    """A hundred cold imports of pandas and scikit-learn take minutes: one runtime stands for all."""
     runtime = Runtime(bench, label, command)
     runtime.measure(bundle(bench, PYTHON, "cold", f"import {IMPORT}; print({CODE})"), ANSWER, label)
     if SCI in bench.templates:
-        runtime.measure(bundle(bench, SCI, "cold", f"import {SCI_IMPORT}; print({SCI_CODE})"), SCI_ANSWER, label, ", pandas and scikit-learn")
+        runtime.measure(bundle(bench, SCI, "cold", f"import {SCI_IMPORT}; print({SCI_CODE})"), SCI_ANSWER, label, ", pandas and scikit-learn",
+                        many=many_sci)
 
 
 def runc(bench):
-    _native(bench, RUNC, ["runc", f"--root={bench.work}/runc"])
+    _native(bench, RUNC, ["runc", f"--root={bench.work}/runc"], many_sci=True)
 
 
 def crun(bench):
@@ -160,13 +162,13 @@ def measure(bench):
         return
     binary = find_runsc(bench.work)
     steps = [("runc", runc, ())]
-    if shutil.which("crun"):
-        steps.append(("crun", crun, ()))
-    else:
-        bench.results.note("crun: left out, it is not installed; benchmarks/run --peers installs it")
     if binary:
         steps.append(("gVisor", runsc, (binary,)))
     else:
         bench.results.note("gVisor: LEFT OUT, no runsc in RUNSC, on PATH or in target/benchmarks/tools; benchmarks/run --peers builds it")
+    if shutil.which("crun"):
+        steps.append(("crun", crun, ()))
+    else:
+        bench.results.note("crun: left out, it is not installed; benchmarks/run --peers installs it")
     for title, function, arguments in steps:
         bench.step(f"peer: {title}", function, *arguments)

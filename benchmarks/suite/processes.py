@@ -59,6 +59,8 @@ def _cold(bench, tag, imports, code, answer, suffix=""):
     once()
     for _ in bench.rounds(15, 7, 15):
         bench.timed("peer", COLD + suffix, once)
+    if suffix:
+        return
     busy, begin = host.busy_millis(), time.perf_counter()
     problems = [one for one in bench.at_once(once, range(MANY), host.CORES) if one]
     bench.results.add("peer-many", COLD + suffix, (time.perf_counter() - begin) * 1e3, ok=not problems)
