@@ -110,10 +110,18 @@ def main():
         daemon.stop()
         for name in ("a", "q"):
             (out / name).unlink(missing_ok=True)
-        for name in ("bundles", "runsc", "criu", "runc", "crun"):
-            shutil.rmtree(out / name, ignore_errors=True)
+        remove(out / name for name in ("bundles", "runsc", "criu", "runc", "crun"))
         results.write_csv(out / "results.csv")
     finish(options, results, about, out)
+
+
+def remove(folders):
+    """Again and again for a while: a container that is ending may still hold its root."""
+    end = time.monotonic() + 10
+    for folder in folders:
+        while folder.exists() and time.monotonic() < end:
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(0.1)
 
 
 def finish(options, results, about, out):

@@ -114,28 +114,52 @@ def crun(bench):
     _native(bench, CRUN, command)
 
 
-def runsc(bench, binary):
-    state, images, go = (pathlib.Path(bench.work, "runsc", name) for name in ("state", "image", "go"))
-    shutil.rmtree(images.parent, ignore_errors=True)
-    for folder in (state, go):
-        folder.mkdir(parents=True, exist_ok=True)
-    command = [binary, f"--root={state}", "--network=none", "--platform=systrap", "--ignore-cgroups"]
-    _native(bench, RUNSC, command)
+def _runsc(bench, binary):
+    """Its folder, made anew, and its command."""
+    folder = pathlib.Path(bench.work, "runsc")
+    _unmount(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder, [binary, f"--root={folder}/state", "--network=none", "--platform=systrap", "--ignore-cgroups"]
+
+
+def _end_runsc(runtime, folder):
+    for name in (runtime.call("list", "-quiet").stdout or "").split():
+        runtime.call("delete", "--force", name)
+    _unmount(folder)
+
+
+def _unmount(folder):
+    """runsc leaves a namespace mounted, once more for each start that saw none."""
+    while subprocess.run(["umount", "--quiet", f"{folder}/state/null-netns"], check=False).returncode == 0:
+        pass
+
+
+def runsc_run(bench, binary):
+    folder, command = _runsc(bench, binary)
+    try:
+        _native(bench, RUNSC, command)
+    finally:
+        _end_runsc(Runtime(bench, RUNSC, command), folder)
+
+
+def runsc_restore(bench, binary):
+    folder, command = _runsc(bench, binary)
+    images, go = folder / "image", folder / "go"
+    go.mkdir()
     runtime = Runtime(bench, RESTORE, command)
-    folder = bundle(bench, PYTHON, "warm", WAITING.format(code=CODE),
-                    [{"destination": "/go", "type": "bind", "source": str(go), "options": ["ro", "rbind"]}])
+    settings = bundle(bench, PYTHON, "warm", WAITING.format(code=CODE),
+                      [{"destination": "/go", "type": "bind", "source": str(go), "options": ["ro", "rbind"]}])
     saved = f"forkd-bench-{os.getpid()}-saved"
     try:
-        _start_warm([*command, "run", "--detach", saved], folder)
+        _start_warm([*command, "run", "--detach", saved], settings)
         done = runtime.call("checkpoint", "--image-path", str(images), saved)
         if done.returncode:
             raise RuntimeError(f"runsc checkpoint: {done.stderr.strip()[-300:]}")
         go.joinpath("go").touch()
-        runtime.measure(folder, ANSWER, RESTORE, "", "restore", "--image-path", str(images))
+        runtime.measure(settings, ANSWER, RESTORE, "", "restore", "--image-path", str(images))
     finally:
-        for name in (runtime.call("list", "-quiet").stdout or "").split():
-            runtime.call("delete", "--force", name)
-        subprocess.run(["umount", "--quiet", str(state / "null-netns")], check=False)  # runsc leaves it mounted
+        _end_runsc(runtime, folder)
 
 
 def _start_warm(command, folder):
@@ -163,7 +187,7 @@ def measure(bench):
     binary = find_runsc(bench.work)
     steps = [("runc", runc, ())]
     if binary:
-        steps.append(("gVisor", runsc, (binary,)))
+        steps += [("gVisor run", runsc_run, (binary,)), ("gVisor restore", runsc_restore, (binary,))]
     else:
         bench.results.note("gVisor: LEFT OUT, no runsc in RUNSC, on PATH or in target/benchmarks/tools; benchmarks/run --peers builds it")
     if shutil.which("crun"):
