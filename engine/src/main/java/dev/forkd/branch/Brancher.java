@@ -26,6 +26,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
+import java.util.concurrent.atomic.AtomicBoolean;
 
 /**
  * Saves running sandboxes, memory and disk as of one moment, while they live on: so many at once,
@@ -125,8 +126,6 @@ public final class Brancher {
                     + failure.get()
                     + ". Delete it (forkd rmi) and branch again");
       }
-    } finally {
-      unfinished.remove(tag.value(), place);
     }
   }
 
@@ -194,6 +193,7 @@ public final class Brancher {
   private final class Place implements AutoCloseable {
     private final Tag tag;
     private final CompletableFuture<Boolean> over = new CompletableFuture<>();
+    private final AtomicBoolean left = new AtomicBoolean();
     private volatile boolean cancelled;
 
     Place(Tag tag) {
@@ -227,9 +227,12 @@ public final class Brancher {
 
     @Override
     public void close() {
-      if (over.complete(true)) {
+      // Whoever waits for the end may take the place at once.
+      if (left.compareAndSet(false, true)) {
         slots.release();
         inFlight.remove(tag.value());
+        unfinished.remove(tag.value(), this);
+        over.complete(true);
       }
     }
   }

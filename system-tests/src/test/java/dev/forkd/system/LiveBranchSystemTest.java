@@ -118,7 +118,7 @@ class LiveBranchSystemTest {
   void deletedWhileItIsWritten() throws Exception {
     SandboxId source = Lab.forkOne();
     Lab.eval(source, "data = os.urandom(60 << 20)");
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 8; i++) {
       Lab.engine().branch(source, live("doomed", false));
       assertThatThrownBy(() -> Lab.engine().branch(source, live("doomed", false)))
           .isInstanceOf(ForkdException.class)
