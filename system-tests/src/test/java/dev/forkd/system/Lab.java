@@ -49,7 +49,13 @@ final class Lab {
         throw new java.io.UncheckedIOException(e);
       }
       ForkdEngine engine = EngineFactory.open(new EngineConfig(DATA_DIR, 4, true));
-      engine.bake(python(PYTHON, 512), line -> System.out.println("bake: " + line));
+      try {
+        engine.bake(python(PYTHON, 512), line -> System.out.println("bake: " + line));
+      } catch (RuntimeException e) {
+        // Or the next test would find the directory in use, and not the reason.
+        engine.close();
+        throw e;
+      }
       open = Optional.of(engine);
     }
     return open.get();
