@@ -28,12 +28,12 @@ enum { SCRATCH_BYTES = 8192, PATH_AT = 512, FILTER_AT = 1024 };
 
 #define CALL(c, s, what, result, ...) inject((c)->pid, &(c)->base, (s)->syscall_at, what, result, __VA_ARGS__)
 
-/* Guest memory is marked not to be copied by fork(2). Once per family: a copy has no such mark. */
-static bool allow_copying(struct source *s) {
-  unsigned long from[MAX_AREAS], to[MAX_AREAS], low = 0, high = 0;
-  int count = 0;
+/* Guest memory is marked not to be copied by fork(2), but for that of a copy. Looked for before anything stands still: the kernel
+ * walks all page tables for it. */
+bool find_uncopied(struct source *s) {
+  unsigned long low = 0, high = 0;
   char path[64], line[1024];
-  long done;
+  s->area_count = 0;
   snprintf(path, sizeof path, "/proc/%d/smaps", s->pid);
   FILE *areas = fopen(path, "r");
   if (!areas) return fail_errno(path);
@@ -41,9 +41,9 @@ static bool allow_copying(struct source *s) {
     unsigned long a, b;
     char separator;
     if (!strncmp(line, "VmFlags:", 8)) {
-      if (strstr(line, " dc") && count < MAX_AREAS) {
-        from[count] = low;
-        to[count++] = high;
+      if (strstr(line, " dc") && s->area_count < MAX_AREAS) {
+        s->area_from[s->area_count] = low;
+        s->area_to[s->area_count++] = high;
       }
     } else if (sscanf(line, "%lx-%lx%c", &a, &b, &separator) == 3 && separator == ' ') {
       low = a;
@@ -51,10 +51,16 @@ static bool allow_copying(struct source *s) {
     }
   }
   fclose(areas);
-  for (int i = 0; i < count; i++)
-    if (!inject(s->pid, &s->threads[0].regs, s->syscall_at, "allow its memory to be copied", &done, SYS_madvise, from[i], to[i] - from[i],
-                (long)MADV_DOFORK, 0L, 0L, 0L))
+  return true;
+}
+
+static bool allow_copying(struct source *s) {
+  long done;
+  for (int i = 0; i < s->area_count; i++)
+    if (!inject(s->pid, &s->threads[0].regs, s->syscall_at, "allow its memory to be copied", &done, SYS_madvise, s->area_from[i],
+                s->area_to[i] - s->area_from[i], (long)MADV_DOFORK, 0L, 0L, 0L))
       return false;
+  s->area_count = 0;
   return true;
 }
 
@@ -68,12 +74,9 @@ static bool rest(struct source *s) {
 bool copy_begin(struct source *s, struct copy *c) {
   const struct thread *first = &s->threads[0];
   if (!s->frozen) return fail("the source is not frozen");
-  if (!s->copied_before) {
-    if (!allow_copying(s)) {
-      rest(s);
-      return false;
-    }
-    s->copied_before = true;
+  if (!allow_copying(s)) {
+    rest(s);
+    return false;
   }
   /* A sibling of the source, so that whoever started the one may wait for the other. The id of its first thread changes. */
   bool made = inject_clone(s->pid, &first->regs, s->syscall_at, CLONE_PARENT | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | SIGCHLD, 0, 0,

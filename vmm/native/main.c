@@ -78,6 +78,7 @@ int main(int argc, char **argv) {
   sigaction(SIGALRM, &action, NULL); /* no SA_RESTART: it is to cut a wait short */
   source.pid = atoi(argv[1]);
   source.owned = argc > 2 && !strcmp(argv[2], "owned");
+  bool found = find_uncopied(&source);
   while (fgets(line, sizeof line, stdin)) {
     char *fields[MAX_FIELDS], *rest = NULL, *word = strtok_r(line, "\t\n", &rest);
     int count = 0;
@@ -88,7 +89,7 @@ int main(int argc, char **argv) {
     pid_t pid = 0;
     bool fine;
     if (!strcmp(fields[0], "freeze")) {
-      fine = source.frozen || freeze(&source);
+      fine = found && (source.frozen || freeze(&source));
     } else if (!strcmp(fields[0], "copy")) {
       fine = copy.pid ? fail("a copy is unfinished") : copy_begin(&source, &copy);
       pid = copy.pid;

@@ -30,7 +30,8 @@ struct source {
   struct thread threads[MAX_THREADS];
   unsigned long syscall_at; /* address of a syscall instruction */
   long tid_offset;          /* where a thread's control block keeps its id, for the C library */
-  bool copied_before;       /* its memory was made copyable already */
+  int area_count;           /* memory that is marked not to be copied */
+  unsigned long area_from[MAX_AREAS], area_to[MAX_AREAS];
 };
 
 /* A copy under way. */
@@ -61,6 +62,7 @@ bool inject_clone(pid_t tid, const registers *base, unsigned long at, unsigned l
 bool poke(pid_t pid, unsigned long at, const void *data, size_t size);
 
 /* copy.c: what makes a copied process one of its own */
+bool find_uncopied(struct source *s);
 bool copy_begin(struct source *s, struct copy *c);
 bool copy_finish(struct source *s, struct copy *c, int field_count, char **fields);
 

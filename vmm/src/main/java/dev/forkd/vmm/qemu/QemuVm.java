@@ -109,6 +109,8 @@ final class QemuVm implements RunningVm {
               owned,
               isConfined());
       copiers.add(copier);
+      // An answer says that it has started and looked at the process: not in the pause.
+      copier.thaw();
       return copier;
     } catch (IOException e) {
       throw new ForkdException(
