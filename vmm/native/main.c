@@ -1,6 +1,9 @@
-/* vmfork PID [owned]: copies a paused VM's process on command.
+/* vmfork: copies a paused VM's process on command.
  *
  * Commands, one a line, each answered by one line: `ok ...` or `error WHY`.
+ *   source PID owned|foreign look|copied
+ *                    what all others are about; once, and first. An owned one is ours to end. A copied one was made by a vmfork,
+ *                    so that none of its memory is marked not to be copied
  *   freeze           stop every thread of PID where it can be copied
  *   copy             fork(2) it: `ok PID`. The source may be thawed before the next step
  *   finish FIELD...  give the copy what is its own, and let it run (its VM stays paused). See copy_finish. `ok PID`
@@ -67,18 +70,20 @@ static void end_copy(struct copy *copy) {
   copy->pid = 0;
 }
 
-int main(int argc, char **argv) {
+static bool set_source(int count, char **fields) {
+  if (source.pid) return fail("the source is %d", source.pid);
+  if (count != 3 || atoi(fields[0]) <= 0) return fail("source PID owned|foreign look|copied");
+  source.pid = atoi(fields[0]);
+  source.owned = !strcmp(fields[1], "owned");
+  return !strcmp(fields[2], "copied") || find_uncopied(&source);
+}
+
+int main(void) {
   static char line[MAX_LINE];
   struct copy copy = {0};
-  if (argc < 2 || atoi(argv[1]) <= 0) {
-    fprintf(stderr, "usage: vmfork PID [owned]\n");
-    return 2;
-  }
   struct sigaction action = {.sa_handler = ring};
   sigaction(SIGALRM, &action, NULL); /* no SA_RESTART: it is to cut a wait short */
-  source.pid = atoi(argv[1]);
-  source.owned = argc > 2 && !strcmp(argv[2], "owned");
-  bool found = find_uncopied(&source);
+  bool found = false;
   while (fgets(line, sizeof line, stdin)) {
     char *fields[MAX_FIELDS], *rest = NULL, *word = strtok_r(line, "\t\n", &rest);
     int count = 0;
@@ -88,8 +93,12 @@ int main(int argc, char **argv) {
     set_alarm(COMMAND_SECONDS);
     pid_t pid = 0;
     bool fine;
-    if (!strcmp(fields[0], "freeze")) {
-      fine = found && (source.frozen || freeze(&source));
+    if (!strcmp(fields[0], "source")) {
+      fine = found = set_source(count - 1, fields + 1);
+    } else if (!found) {
+      fine = fail("there is no source");
+    } else if (!strcmp(fields[0], "freeze")) {
+      fine = source.frozen || freeze(&source);
     } else if (!strcmp(fields[0], "copy")) {
       fine = copy.pid ? fail("a copy is unfinished") : copy_begin(&source, &copy);
       pid = copy.pid;
@@ -114,6 +123,7 @@ int main(int argc, char **argv) {
   }
   end_copy(&copy);
   /* What is owned and traced the kernel ends with us. */
+  if (!source.pid) return 0;
   if (source.owned) kill(source.pid, SIGKILL);
   else thaw(&source);
   return 0;

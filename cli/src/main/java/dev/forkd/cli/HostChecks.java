@@ -94,8 +94,11 @@ final class HostChecks {
     try {
       memory = Files.createTempFile("forkd-doctor", ".probe");
       Files.delete(memory);
-      VmmCapabilities found =
-          new QemuVmm(QemuInstallation.ofHost(), memory, java.util.Optional.empty()).capabilities();
+      VmmCapabilities found;
+      try (QemuVmm qemu =
+          new QemuVmm(QemuInstallation.ofHost(), memory, java.util.Optional.empty())) {
+        found = qemu.capabilities();
+      }
       Check version = Check.pass("qemu", found.name() + " " + found.version(), meaning);
       if (found.isolation() == Isolation.KVM) {
         return List.of(

@@ -84,8 +84,7 @@ final class Zygote {
   RunningVm fork(VmName name, DiskLayer overlay, LongConsumer started) {
     RunningVm child = copy(name, started);
     try {
-      child.execute(
-          List.of(new VmCommand.AddOverlay(overlay), new VmCommand.SwitchOverlay(overlay)));
+      child.execute(new VmCommand.StackOverlay(overlay));
       return child;
     } catch (RuntimeException e) {
       child.kill();

@@ -85,6 +85,7 @@ public final class EngineStart {
             installation(),
             dir.guest().resolve("kvm-probe"),
             new CopyHelperBinary(home, dir.guest()).build());
+    opened.push(vmm);
     TemplateAssets assets = new TemplateAssets(dir.root(), home);
     MemoryStore memory = new MemoryStore(dir.ram(), dir.staging());
     opened.push(memory);

@@ -231,12 +231,17 @@ abstract class VmmContract {
     saved.memory().close();
   }
 
-  /** What was refused changes nothing: a switch to an overlay that nobody opened. */
+  /** What was refused changes nothing: an overlay that nobody opened, one that is not there. */
   @Test
   void refusedSwitch() throws Exception {
     Saved saved = saved();
     RunningVm vm = restore("c1", saved);
     DiskChain before = vm.disk();
+    assertThatThrownBy(() ->
+            vm.execute(
+                new VmCommand.StackOverlay(layers.layer("dmissing", DiskLayer.Format.QCOW2))))
+        .isInstanceOf(ForkdException.class);
+    assertThat(vm.disk()).isEqualTo(before);
     assertThatThrownBy(
             () -> vm.execute(new VmCommand.SwitchOverlay(layers.newOverlay("dnone", DISK_BYTES))))
         .isInstanceOf(ForkdException.class);
@@ -313,7 +318,8 @@ abstract class VmmContract {
   /** Gives a copy an overlay of its own, as it must have before it runs. */
   private void ownOverlay(RunningVm copy, String id) {
     DiskLayer overlay = layers.newOverlay(id, DISK_BYTES);
-    copy.execute(List.of(new VmCommand.AddOverlay(overlay), new VmCommand.SwitchOverlay(overlay)));
+    copy.execute(new VmCommand.StackOverlay(overlay));
+    assertThat(copy.disk().active()).isEqualTo(overlay);
   }
 
   /**

@@ -89,6 +89,10 @@ public final class FakeVmm implements Vmm {
     }
   }
 
+  /** Nothing is kept ready. */
+  @Override
+  public void close() {}
+
   @Override
   public RunningVm attach(AttachSpec spec) {
     FakeVm vm = vms.get(spec.pid());
@@ -169,6 +173,11 @@ public final class FakeVmm implements Vmm {
         }
         case VmCommand.SwitchOverlay(DiskLayer overlay) -> {
           require(opened.remove(overlay), "overlay " + overlay.id() + " is not open");
+          disk = disk.switchedTo(overlay);
+        }
+        case VmCommand.StackOverlay(DiskLayer overlay) -> {
+          require(Files.exists(overlay.path()), "overlay " + overlay.path() + " does not exist");
+          require(!opened.contains(overlay), "overlay " + overlay.id() + " is open already");
           disk = disk.switchedTo(overlay);
         }
         case VmCommand.DropOverlay(DiskLayer overlay) ->

@@ -1,6 +1,7 @@
 package dev.forkd.vmm;
 
 import java.nio.file.Path;
+import java.util.Optional;
 
 /**
  * What can be asked of a running VM. A driver switches over this without a default, so that a new
@@ -27,6 +28,21 @@ public sealed interface VmCommand {
   /** Only while paused, after {@link AddOverlay}. From now on writes go to the overlay. */
   record SwitchOverlay(DiskLayer overlay) implements VmCommand {}
 
+  /**
+   * Only while paused. Opens an empty overlay and uses it at once: half of what {@link AddOverlay}
+   * and {@link SwitchOverlay} cost together, but all of it while the VM stands.
+   */
+  record StackOverlay(DiskLayer overlay) implements VmCommand {}
+
   /** After {@link AddOverlay}, instead of {@link SwitchOverlay}: closes the unused overlay. */
   record DropOverlay(DiskLayer overlay) implements VmCommand {}
+
+  /** The layer the guest writes to once this is done, if it changes that. */
+  default Optional<DiskLayer> writesTo() {
+    return switch (this) {
+      case SwitchOverlay(DiskLayer overlay) -> Optional.of(overlay);
+      case StackOverlay(DiskLayer overlay) -> Optional.of(overlay);
+      case Pause _, Resume _, SaveDevices _, AddOverlay _, DropOverlay _ -> Optional.empty();
+    };
+  }
 }

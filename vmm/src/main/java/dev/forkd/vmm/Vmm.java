@@ -8,7 +8,7 @@ package dev.forkd.vmm;
  * <p>All methods block, may be called from any virtual thread, and throw {@link
  * dev.forkd.api.ForkdException}. A call that fails leaves no process, socket or file behind.
  */
-public interface Vmm {
+public interface Vmm extends AutoCloseable {
 
   /** What this monitor is and which isolation it gives on this host. */
   VmmCapabilities capabilities();
@@ -27,4 +27,8 @@ public interface Vmm {
    * @throws dev.forkd.api.ForkdException NOT_FOUND when the process is gone or is not this VM
    */
   RunningVm attach(AttachSpec spec);
+
+  /** Ends what is kept ready for VMs to come; those that are there go on. */
+  @Override
+  void close();
 }

@@ -10,10 +10,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 
 /**
  * The program {@code vmfork} at work on one process: one line asks, one line answers. It is a
@@ -24,69 +23,94 @@ final class CopyHelper implements AutoCloseable {
   /** The helper itself gives up on a process that does not come to rest after two seconds. */
   private static final Duration TIMEOUT = Duration.ofSeconds(15);
 
+  /** It says one line for each it is told, and one of ours says that it has ended. */
+  private static final int MAX_UNHEARD = 4;
+
   private static final Duration END_TIMEOUT = Duration.ofSeconds(5);
 
-  private final String who;
+  /** What it is at work on, for messages; nothing yet while it is kept ready. */
+  private volatile String who = "a VM";
+
   private final Process process;
   private final OutputStream commands;
-  private final BufferedReader answers;
 
-  private CopyHelper(String who, Process process) {
-    this.who = who;
+  /** What it says, read by a thread of its own: a read from a pipe sits in a native call. */
+  private final BlockingQueue<String> answers = new LinkedBlockingQueue<>(MAX_UNHEARD);
+
+  private CopyHelper(Process process) {
     this.process = process;
     this.commands = process.getOutputStream();
-    this.answers = process.inputReader(StandardCharsets.UTF_8);
+    Threads.platform("vmfork-" + process.pid(), this::listen);
   }
 
-  static CopyHelper start(Path program, String who, int pid, boolean owned) {
-    List<String> command =
-        owned
-            ? List.of(program.toString(), Integer.toString(pid), "owned")
-            : List.of(program.toString(), Integer.toString(pid));
+  /** Starts one that is not at work on any process yet. */
+  static CopyHelper start(Path program) {
     try {
       return new CopyHelper(
-          who, new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).start());
+          new ProcessBuilder(program.toString())
+              .redirectError(ProcessBuilder.Redirect.DISCARD)
+              .start());
     } catch (IOException e) {
       throw new ForkdException(
           ErrorCode.UNIMPLEMENTED, "cannot start " + program + ": " + e.getMessage(), e);
     }
   }
 
-  /** Asks; returns the pid the answer names, or 0. */
+  /**
+   * Says which process it is about; once.
+   *
+   * @param owned the process ends with the helper
+   * @param copied a helper made the process
+   */
+  void source(String name, int pid, boolean owned, boolean copied) {
+    who = name;
+    ask(
+        List.of(
+            "source",
+            Integer.toString(pid),
+            owned ? "owned" : "foreign",
+            copied ? "copied" : "look"));
+  }
+
+  private void listen() {
+    try (BufferedReader lines = process.inputReader(StandardCharsets.UTF_8)) {
+      for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+        if (!answers.offer(line)) {
+          process.destroyForcibly(); // it says more than it is asked
+        }
+      }
+    } catch (IOException e) {
+      process.destroyForcibly();
+    }
+    var _ = answers.offer("error\tthe helper has ended");
+  }
+
+  /** Asks; returns the pid the answer names, or 0. One at a time. */
   int ask(List<String> words) {
-    String line = String.join("\t", words) + "\n";
-    CompletableFuture<String> answer = new CompletableFuture<>();
-    // A read from a pipe sits in a native call; the helper answers within milliseconds.
-    Threads.platform(
-        "vmfork-" + who,
-        () -> {
-          try {
-            commands.write(line.getBytes(StandardCharsets.UTF_8));
-            commands.flush();
-            String said = answers.readLine();
-            answer.complete(said == null ? "error\tthe helper has ended" : said);
-          } catch (IOException e) {
-            answer.complete("error\t" + e.getMessage());
-          }
-        });
-    String[] said = await(words.getFirst(), answer).split("\t");
+    try {
+      commands.write((String.join("\t", words) + "\n").getBytes(StandardCharsets.UTF_8));
+      commands.flush();
+    } catch (IOException e) {
+      throw failed(words.getFirst(), String.valueOf(e.getMessage()));
+    }
+    String[] said = await(words.getFirst()).split("\t");
     if (said.length < 2 || !said[0].equals("ok")) {
-      throw new ForkdException(
-          ErrorCode.UNAVAILABLE,
-          "copying the process of "
-              + who
-              + ", "
-              + words.getFirst()
-              + ": "
-              + (said.length < 2 ? "no answer" : said[1]));
+      throw failed(words.getFirst(), said.length < 2 ? "no answer" : said[1]);
     }
     return Integer.parseInt(said[1]);
   }
 
-  private String await(String what, CompletableFuture<String> answer) {
+  private ForkdException failed(String what, String why) {
+    return new ForkdException(
+        ErrorCode.UNAVAILABLE, "copying the process of " + who + ", " + what + ": " + why);
+  }
+
+  private String await(String what) {
     try {
-      return answer.get(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (TimeoutException e) {
+      String answer = answers.poll(TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
+      if (answer != null) {
+        return answer;
+      }
       process.destroyForcibly();
       throw new ForkdException(
           ErrorCode.DEADLINE_EXCEEDED,
@@ -96,14 +120,11 @@ final class CopyHelper implements AutoCloseable {
               + what
               + "' within "
               + TIMEOUT.toSeconds()
-              + " s",
-          e);
+              + " s");
     } catch (InterruptedException e) {
       process.destroyForcibly();
       Thread.currentThread().interrupt();
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while copying " + who, e);
-    } catch (ExecutionException e) {
-      throw new ForkdException(ErrorCode.INTERNAL, "copying " + who, e.getCause());
     }
   }
 

@@ -56,10 +56,10 @@ final class QemuVm implements RunningVm {
   /**
    * What is known about copying this process.
    *
-   * @param helper the program that does it; empty where it cannot be done
+   * @param helpers the programs that do it; empty where it cannot be done
    * @param descriptors as inherited from the process this one is a copy of
    */
-  record Copying(Optional<Path> helper, Optional<QemuDescriptors> descriptors) {}
+  record Copying(Optional<CopyHelpers> helpers, Optional<QemuDescriptors> descriptors) {}
 
   QemuVm(
       VmName name,
@@ -89,9 +89,9 @@ final class QemuVm implements RunningVm {
 
   @Override
   public VmCopier copier(boolean owned) {
-    Path program =
+    CopyHelpers helpers =
         copying
-            .helper()
+            .helpers()
             .orElseThrow(() ->
                 new ForkdException(
                     ErrorCode.UNIMPLEMENTED,
@@ -101,16 +101,17 @@ final class QemuVm implements RunningVm {
           copying.descriptors().isPresent()
               ? copying.descriptors().get()
               : QemuDescriptors.find(name, process.pid());
-      QemuCopier copier =
-          new QemuCopier(
-              this,
-              descriptors,
-              CopyHelper.start(program, name.id(), process.pid(), owned),
-              owned,
-              isConfined());
+      boolean confined = isConfined();
+      CopyHelper helper = helpers.take();
+      try {
+        // What it has to look at in the process it looks at now, not in the pause.
+        helper.source(name.id(), process.pid(), owned, copying.descriptors().isPresent());
+      } catch (RuntimeException e) {
+        helper.close();
+        throw e;
+      }
+      QemuCopier copier = new QemuCopier(this, descriptors, helper, owned, confined);
       copiers.add(copier);
-      // An answer says that it has started and looked at the process: not in the pause.
-      copier.thaw();
       return copier;
     } catch (IOException e) {
       throw new ForkdException(
@@ -151,7 +152,7 @@ final class QemuVm implements RunningVm {
         memory.of(copyName.id(), copy.pid()),
         copyDisk,
         copyMerge,
-        new Copying(copying.helper(), Optional.of(descriptors)));
+        new Copying(copying.helpers(), Optional.of(descriptors)));
   }
 
   /** Hears what QEMU tells unasked; only the end of a merge matters. */
@@ -178,16 +179,13 @@ final class QemuVm implements RunningVm {
     DiskChain chain = disk;
     for (VmCommand command : commands) {
       sent.add(toQmp(command, chain));
-      if (command instanceof VmCommand.SwitchOverlay(DiskLayer overlay)) {
-        chain = chain.switchedTo(overlay);
-      }
+      chain = command.writesTo().map(chain::switchedTo).orElse(chain);
     }
     List<QmpClient.Reply> replies = qmp.callEach(sent);
     // Even when another command failed: a disk that was switched stays switched.
     for (int i = 0; i < replies.size(); i++) {
-      if (commands.get(i) instanceof VmCommand.SwitchOverlay(DiskLayer overlay)
-          && replies.get(i) instanceof QmpClient.Reply.Returned) {
-        disk = disk.switchedTo(overlay);
+      if (replies.get(i) instanceof QmpClient.Reply.Returned) {
+        disk = commands.get(i).writesTo().map(disk::switchedTo).orElse(disk);
       }
     }
     for (QmpClient.Reply reply : replies) {
@@ -215,6 +213,19 @@ final class QemuVm implements RunningVm {
                   QemuArguments.nodeName(chain.active()),
                   "overlay",
                   QemuArguments.nodeName(overlay)));
+      // It inherits the open flags of the layer below, those about flushes among them.
+      case VmCommand.StackOverlay(DiskLayer overlay) ->
+          QmpClient.Command.of(
+              "blockdev-snapshot-sync",
+              Map.of(
+                  "node-name",
+                  QemuArguments.nodeName(chain.active()),
+                  "snapshot-file",
+                  overlay.path().toString(),
+                  "snapshot-node-name",
+                  QemuArguments.nodeName(overlay),
+                  "mode",
+                  "existing"));
       case VmCommand.DropOverlay(DiskLayer overlay) ->
           QmpClient.Command.of(
               "blockdev-del", Map.of("node-name", QemuArguments.nodeName(overlay)));

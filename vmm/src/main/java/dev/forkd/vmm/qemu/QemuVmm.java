@@ -46,7 +46,7 @@ public final class QemuVmm implements Vmm {
   private static final int MAX_SOCKET_PATH_BYTES = 107;
 
   private final QemuInstallation qemu;
-  private final Optional<Path> copyHelper;
+  private final Optional<CopyHelpers> copyHelpers;
   private final VmmCapabilities capabilities;
 
   /**
@@ -60,7 +60,8 @@ public final class QemuVmm implements Vmm {
     this.qemu = qemu;
     String version = QemuProbe.version(qemu);
     Isolation isolation = QemuProbe.isolation(qemu, probeMemory);
-    this.copyHelper = isolation == Isolation.EMULATION ? copyHelper : Optional.empty();
+    this.copyHelpers =
+        isolation == Isolation.EMULATION ? copyHelper.map(CopyHelpers::new) : Optional.empty();
     this.capabilities =
         new VmmCapabilities(
             "QEMU",
@@ -80,6 +81,11 @@ public final class QemuVmm implements Vmm {
   @Override
   public VmmCapabilities capabilities() {
     return capabilities;
+  }
+
+  @Override
+  public void close() {
+    copyHelpers.ifPresent(CopyHelpers::close);
   }
 
   @Override
@@ -228,7 +234,7 @@ public final class QemuVmm implements Vmm {
   }
 
   private QemuVm.Copying copying() {
-    return new QemuVm.Copying(copyHelper, Optional.empty());
+    return new QemuVm.Copying(copyHelpers, Optional.empty());
   }
 
   /**

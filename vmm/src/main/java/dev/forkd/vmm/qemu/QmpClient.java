@@ -8,6 +8,7 @@ import java.nio.channels.SocketChannel;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -47,6 +48,20 @@ final class QmpClient implements AutoCloseable {
 
     static Command of(String execute, Map<String, ?> arguments) {
       return new Command(execute, arguments);
+    }
+
+    /**
+     * As short as can be: QEMU takes a monitor's input byte by byte, some 4 µs each, and commands
+     * are sent while a guest stands still.
+     */
+    String json(long id) {
+      Map<String, Object> message = new LinkedHashMap<>();
+      message.put("execute", execute);
+      if (!arguments.isEmpty()) {
+        message.put("arguments", arguments);
+      }
+      message.put("id", id);
+      return JSON.writeValueAsString(message);
     }
   }
 
@@ -140,10 +155,7 @@ final class QmpClient implements AutoCloseable {
       CompletableFuture<JsonNode> reply = new CompletableFuture<>();
       waiting.put(id, reply);
       replies.add(reply);
-      text.append(
-              JSON.writeValueAsString(
-                  Map.of("execute", command.execute(), "arguments", command.arguments(), "id", id)))
-          .append('\n');
+      text.append(command.json(id)).append('\n');
     }
     ByteBuffer bytes = ByteBuffer.wrap(text.toString().getBytes(StandardCharsets.UTF_8));
     writing.lock();
