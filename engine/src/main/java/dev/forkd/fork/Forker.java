@@ -142,7 +142,7 @@ public final class Forker {
 
   /** See {@link dev.forkd.engine.ForkdEngine#fork}. */
   public List<ChildOutcome> fork(ForkSpec spec) {
-    return fork(spec, (_, _) -> {});
+    return checked(spec, Optional.empty());
   }
 
   /**
@@ -151,6 +151,10 @@ public final class Forker {
    * @param claim runs before any process is made; when it throws, nothing was made
    */
   public List<ChildOutcome> fork(ForkSpec spec, Claim claim) {
+    return checked(spec, Optional.of(claim));
+  }
+
+  private List<ChildOutcome> checked(ForkSpec spec, Optional<Claim> claim) {
     check(spec);
     SnapshotManifest manifest = parts.snapshots().require(spec.snapshot());
     parts.host().check(manifest);
@@ -162,7 +166,7 @@ public final class Forker {
     }
   }
 
-  private List<ChildOutcome> fork(ForkSpec spec, SnapshotManifest manifest, Claim claim) {
+  private List<ChildOutcome> fork(ForkSpec spec, SnapshotManifest manifest, Optional<Claim> claim) {
     // Those that wait have no limits of their own.
     List<Sandbox> ready =
         spec.memoryLimitMib().isPresent()
@@ -194,26 +198,33 @@ public final class Forker {
 
   /** Hands out those that are ready and makes the others; gives the outcomes of the others. */
   private List<ChildOutcome> startAll(
-      List<Sandbox> ready, List<SandboxRecord> records, SnapshotManifest manifest, Claim claim) {
+      List<Sandbox> ready,
+      List<SandboxRecord> records,
+      SnapshotManifest manifest,
+      Optional<Claim> claim) {
     long nowMillis = System.currentTimeMillis();
     ready.forEach(child -> child.handOut(nowMillis / 1000));
     Claim all =
         (tx, ids) -> {
           ready.forEach(child -> handOut(tx, child, nowMillis));
-          claim.claim(tx, Stream.concat(ready.stream().map(Sandbox::id), ids.stream()).toList());
+          claim.ifPresent(whose ->
+              whose.claim(
+                  tx, Stream.concat(ready.stream().map(Sandbox::id), ids.stream()).toList()));
         };
     boolean handedOut = false;
+    // Children of nobody mean nothing once the host has stopped.
+    boolean durable = claim.isPresent();
     try {
       List<ChildOutcome> outcomes = List.of();
       if (records.isEmpty()) {
-        reserve(records, all);
+        reserve(records, all, durable);
       } else {
         outcomes =
             born(
                 manifest,
                 records.size(),
                 birth -> {
-                  reserve(records, all);
+                  reserve(records, all, durable);
                   return each(records, record -> start(record, birth));
                 });
         settle(outcomes);
@@ -259,7 +270,7 @@ public final class Forker {
             manifest,
             1,
             birth -> {
-              reserve(List.of(record), (_, _) -> {});
+              reserve(List.of(record), (_, _) -> {}, false);
               return begin(record, birth);
             });
     if (prewarm) {
@@ -410,35 +421,36 @@ public final class Forker {
   }
 
   /** Writes down what is about to exist, so that a sweep would find it. */
-  private void reserve(List<SandboxRecord> records, Claim claim) {
+  private void reserve(List<SandboxRecord> records, Claim claim, boolean durable) {
     records.forEach(r -> parts.ledger().hold(Sandboxes.holder(r.id()), r.images()));
+    Function<Tx, Integer> work =
+        tx -> {
+          records.forEach(r -> tx.insertSandbox(starting(r)));
+          claim.claim(tx, records.stream().map(r -> new SandboxId(r.id())).toList());
+          return records.size();
+        };
     try {
-      parts
-          .store()
-          .inTransaction(tx -> {
-            for (SandboxRecord r : records) {
-              tx.insertSandbox(
-                  new SandboxRow(
-                      r.id(),
-                      SandboxState.STARTING,
-                      r.snapshot(),
-                      0,
-                      0,
-                      r.createdAtUnix() * 1000,
-                      r.memoryLimitMib().isPresent()
-                          ? Optional.of(Math.toIntExact(r.memoryLimitMib().getAsLong()))
-                          : Optional.empty(),
-                      r.toJson()));
-            }
-            claim.claim(tx, records.stream().map(r -> new SandboxId(r.id())).toList());
-            return records.size();
-          });
+      int _ = durable ? parts.store().inTransaction(work) : parts.store().untilHostStops(work);
     } catch (RuntimeException e) {
       for (SandboxRecord r : records) {
         parts.snapshots().removeImages(parts.ledger().release(Sandboxes.holder(r.id())));
       }
       throw e;
     }
+  }
+
+  private static SandboxRow starting(SandboxRecord record) {
+    return new SandboxRow(
+        record.id(),
+        SandboxState.STARTING,
+        record.snapshot(),
+        0,
+        0,
+        record.createdAtUnix() * 1000,
+        record.memoryLimitMib().isPresent()
+            ? Optional.of(Math.toIntExact(record.memoryLimitMib().getAsLong()))
+            : Optional.empty(),
+        record.toJson());
   }
 
   private ChildOutcome start(SandboxRecord reserved, Birth birth) {
@@ -505,25 +517,29 @@ public final class Forker {
     }
   }
 
-  /** Answers become durable together. */
+  /** The rows of all that were started, together. One may have been killed by now. */
   private void settle(List<ChildOutcome> outcomes) {
-    parts
-        .store()
-        .inTransaction(tx -> {
-          for (ChildOutcome outcome : outcomes) {
-            if (outcome instanceof ChildOutcome.Started(var view)) {
-              Sandbox sandbox = parts.sandboxes().get(view.id());
-              var process = sandbox.vm().process();
-              tx.findSandbox(view.id().value())
-                  .ifPresent(row ->
-                      tx.updateSandbox(
-                          row.withProcess(process.pid(), process.startTicks())
-                              .withState(SandboxState.LIVE)
-                              .withDetail(sandbox.record().toJson())));
-            }
-          }
-          return outcomes.size();
-        });
+    int _ =
+        parts
+            .store()
+            .untilHostStops(tx -> {
+              for (ChildOutcome outcome : outcomes) {
+                if (outcome instanceof ChildOutcome.Started(var view)) {
+                  parts.sandboxes().find(view.id()).ifPresent(child -> settle(tx, child));
+                }
+              }
+              return outcomes.size();
+            });
+  }
+
+  private static void settle(Tx tx, Sandbox child) {
+    var process = child.vm().process();
+    tx.findSandbox(child.id().value())
+        .ifPresent(row ->
+            tx.updateSandbox(
+                row.withProcess(process.pid(), process.startTicks())
+                    .withState(SandboxState.LIVE)
+                    .withDetail(child.record().toJson())));
   }
 
   private List<ChildOutcome> verify(List<ChildOutcome> outcomes, boolean prewarm) {

@@ -457,9 +457,12 @@ public final class Sandbox {
     update(now -> now.afterBranch(memory.toString()));
   }
 
-  /** Notes that the disk chain has changed. */
+  /**
+   * Notes that the disk chain has changed. Not durable at once: whoever adopts the sandbox asks its
+   * VMM which layers it uses.
+   */
   public void diskChanged() {
-    update(now ->
+    updateSoon(now ->
         now.withDisk(
             vm.disk().base().stream().map(dev.forkd.snapshot.Layers::ref).toList(),
             vm.disk().active().id()));

@@ -54,6 +54,10 @@ public final class Sandboxes {
     return sandbox;
   }
 
+  public Optional<Sandbox> find(SandboxId id) {
+    return Optional.ofNullable(live.get(id));
+  }
+
   private static ForkdException notFound(SandboxId id) {
     return new ForkdException(
         ErrorCode.NOT_FOUND, "sandbox '" + id + "' does not exist; forkd ls lists those that do");
@@ -70,18 +74,19 @@ public final class Sandboxes {
    *     last there was
    */
   public void save(String id, Supplier<SandboxRecord> current) {
-    store.inTransaction(tx -> {
-      Optional<SandboxRow> found = tx.findSandbox(id);
-      found.ifPresent(row -> {
-        SandboxRecord record = current.get();
-        SandboxState state =
-            record.failure().isPresent() && row.state() == SandboxState.LIVE
-                ? SandboxState.FAILED
-                : row.state();
-        tx.updateSandbox(row.withDetail(record.toJson()).withState(state));
-      });
-      return found.isPresent();
-    });
+    boolean _ =
+        store.untilHostStops(tx -> {
+          Optional<SandboxRow> found = tx.findSandbox(id);
+          found.ifPresent(row -> {
+            SandboxRecord record = current.get();
+            SandboxState state =
+                record.failure().isPresent() && row.state() == SandboxState.LIVE
+                    ? SandboxState.FAILED
+                    : row.state();
+            tx.updateSandbox(row.withDetail(record.toJson()).withState(state));
+          });
+          return found.isPresent();
+        });
   }
 
   /** Who holds a sandbox's images, in the ledger. */

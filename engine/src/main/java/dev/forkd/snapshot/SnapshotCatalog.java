@@ -196,6 +196,11 @@ public final class SnapshotCatalog {
     return manifest;
   }
 
+  /** Where a snapshot's own files are, or will be. */
+  public Path folder(Tag tag) {
+    return dir.snapshot(tag.value());
+  }
+
   /** Device state of a snapshot. */
   public Path devices(String tag) {
     return dir.snapshot(tag).resolve(SnapshotFiles.DEVICES);
@@ -218,7 +223,7 @@ public final class SnapshotCatalog {
               new Entry.Writing(createdAtUnix, parentTag, Optional.empty(), Optional.empty())));
     });
     try {
-      store.insertSnapshot(
+      SnapshotRow row =
           new SnapshotRow(
               tag.value(),
               SnapshotState.WRITING,
@@ -227,7 +232,12 @@ public final class SnapshotCatalog {
               lineage.map(Lineage::branchedFrom),
               lineage.map(Lineage::mode),
               createdAtUnix * 1000,
-              "{}"));
+              "{}");
+      boolean _ =
+          store.untilHostStops(tx -> {
+            tx.insertSnapshot(row);
+            return true;
+          });
       SnapshotFiles.delete(folder);
       Files.createDirectory(folder);
       return folder;

@@ -27,7 +27,8 @@ import org.jspecify.annotations.Nullable;
 import org.sqlite.SQLiteConfig;
 
 /**
- * The state store in one SQLite file (write-ahead log, flushed at each commit).
+ * The state store in one SQLite file (write-ahead log, flushed at each commit of what is to survive
+ * the host).
  *
  * <p>Ownership: all writes happen on one platform thread, which owns the writing connection. It
  * takes whatever transactions wait, up to {@value #BATCH_LIMIT}, runs each in a savepoint of its
@@ -51,11 +52,14 @@ public final class SqliteStateStore implements StateStore {
   private final BlockingQueue<Job<?>> queue = new ArrayBlockingQueue<>(QUEUE_LIMIT);
   private final Thread writerThread;
 
+  /** Whether a commit flushes the disk; the writer thread's own. */
+  private boolean flushing = true;
+
   /** Set once by {@link #close}; callers and the writer thread look at it. */
   private volatile boolean closed;
 
   /** A transaction that waits for its turn, and who waits for it. */
-  private record Job<T>(Function<Tx, T> work, CompletableFuture<T> result) {
+  private record Job<T>(Function<Tx, T> work, boolean durable, CompletableFuture<T> result) {
     /** Runs inside the open batch; returns what to tell the caller once the batch is on disk. */
     Runnable attempt(Sql sql, Tx tx) throws SQLException {
       sql.execute("SAVEPOINT job");
@@ -156,13 +160,22 @@ public final class SqliteStateStore implements StateStore {
 
   @Override
   public <T> T inTransaction(Function<Tx, T> work) {
+    return run(work, true);
+  }
+
+  @Override
+  public <T> T untilHostStops(Function<Tx, T> work) {
+    return run(work, false);
+  }
+
+  private <T> T run(Function<Tx, T> work, boolean durable) {
     if (Thread.currentThread() == writerThread) {
       throw new IllegalStateException("inside a transaction use its Tx, not the store");
     }
     requireOpen();
     long deadlineNanos = System.nanoTime() + WAIT_LIMIT.toNanos();
     CompletableFuture<T> result = new CompletableFuture<>();
-    Job<T> job = new Job<>(work, result);
+    Job<T> job = new Job<>(work, durable, result);
     boolean interrupted = false;
     boolean queued = false;
     try {
@@ -245,6 +258,7 @@ public final class SqliteStateStore implements StateStore {
   private void commit(List<Job<?>> batch) {
     List<Runnable> answers = new ArrayList<>(batch.size());
     try {
+      flushCommits(batch.stream().anyMatch(Job::durable));
       writer.execute("BEGIN IMMEDIATE");
       for (Job<?> job : batch) {
         answers.add(job.attempt(writer, writerTx));
@@ -266,6 +280,17 @@ public final class SqliteStateStore implements StateStore {
     answers.forEach(Runnable::run);
   }
 
+  /**
+   * One flush makes all that was committed before durable as well: it is in the same log, before
+   * it.
+   */
+  private void flushCommits(boolean wanted) throws SQLException {
+    if (wanted != flushing) {
+      writer.execute("PRAGMA synchronous=" + (wanted ? "FULL" : "NORMAL"));
+      flushing = wanted;
+    }
+  }
+
   private <T> T read(Function<Tx, T> query) {
     if (Thread.currentThread() == writerThread) {
       throw new IllegalStateException("inside a transaction use its Tx, not the store");
@@ -280,10 +305,17 @@ public final class SqliteStateStore implements StateStore {
   }
 
   private void write(Consumer<Tx> change) {
-    inTransaction(tx -> {
-      change.accept(tx);
-      return true;
-    });
+    write(change, true);
+  }
+
+  private void write(Consumer<Tx> change, boolean durable) {
+    boolean _ =
+        run(
+            tx -> {
+              change.accept(tx);
+              return true;
+            },
+            durable);
   }
 
   @Override
@@ -347,17 +379,17 @@ public final class SqliteStateStore implements StateStore {
 
   @Override
   public void insertSandbox(SandboxRow row) {
-    write(tx -> tx.insertSandbox(row));
+    write(tx -> tx.insertSandbox(row), false);
   }
 
   @Override
   public void updateSandbox(SandboxRow row) {
-    write(tx -> tx.updateSandbox(row));
+    write(tx -> tx.updateSandbox(row), false);
   }
 
   @Override
   public boolean deleteSandbox(String id) {
-    return inTransaction(tx -> tx.deleteSandbox(id));
+    return untilHostStops(tx -> tx.deleteSandbox(id));
   }
 
   @Override
