@@ -50,10 +50,11 @@ final class Branch implements AutoCloseable {
   private PauseWindow.Cost cost = new PauseWindow.Cost(false, 0, 0);
   private BranchSpec.Mode mode;
   private Optional<String> warning = Optional.empty();
+  private boolean reserved;
   private boolean complete;
 
   /**
-   * Reserves the tag and makes the folder.
+   * Nothing is done yet.
    *
    * @param cancelled asked before each step that takes long
    */
@@ -67,10 +68,7 @@ final class Branch implements AutoCloseable {
     this.mode = spec.mode();
     this.record = source.record();
     this.overlay = parts.layers().layer("d" + Brancher.randomHex(8), DiskLayer.Format.QCOW2);
-    this.folder =
-        parts
-            .snapshots()
-            .reserve(tag, false, Optional.of(lineage()), System.currentTimeMillis() / 1000);
+    this.folder = parts.snapshots().folder(tag);
   }
 
   /** Who holds the images of an unfinished branch, in the ledger: its source may be killed. */
@@ -78,20 +76,29 @@ final class Branch implements AutoCloseable {
     return "branch " + tag;
   }
 
-  /** Takes the state; when this returns the source runs on. */
+  /** Reserves the tag and takes the state; when this returns the source runs on. */
   void take() {
     try (Sandbox.BranchGrip grip = source.gripForBranch()) {
-      parts.ledger().hold(holder(), source.record().images());
+      parts.ledger().hold(holder(), record.images());
       parts.ledger().hold(Sandboxes.holder(source.id().value()), List.of(overlay.id()));
-      parts.layers().newOverlay(overlay.id(), record.diskBytes());
       List<DiskLayer> frozen = new ArrayList<>(source.vm().disk().base());
       frozen.add(source.vm().disk().active());
-      if (!takeByTwin(grip)) {
-        taking =
-            Optional.of(
-                new InPauseTaking(
-                    source.vm(), copy(), folder.resolve(SnapshotFiles.DEVICES), mode));
-        pause(grip);
+      try (OverlayOpening opening =
+          new OverlayOpening(
+              source.vm(),
+              overlay,
+              () -> parts.layers().newOverlay(overlay.id(), record.diskBytes()))) {
+        parts
+            .snapshots()
+            .reserve(tag, false, Optional.of(lineage()), System.currentTimeMillis() / 1000);
+        reserved = true;
+        if (!takeByTwin(grip, opening)) {
+          taking =
+              Optional.of(
+                  new InPauseTaking(
+                      source.vm(), copy(), folder.resolve(SnapshotFiles.DEVICES), mode));
+          pause(grip, opening);
+        }
       }
       disk = frozen;
       source.diskChanged();
@@ -99,7 +106,7 @@ final class Branch implements AutoCloseable {
   }
 
   /** A full branch keeps all inside the pause, as its users have known it. */
-  private boolean takeByTwin(Sandbox.BranchGrip grip) {
+  private boolean takeByTwin(Sandbox.BranchGrip grip, OverlayOpening opening) {
     if (mode != BranchSpec.Mode.DIFF && mode != BranchSpec.Mode.LIVE) {
       return false;
     }
@@ -107,7 +114,7 @@ final class Branch implements AutoCloseable {
     if (obstacle.isEmpty()) {
       try {
         taking = Optional.of(new TwinTaking(parts.zygotes(), record, copy()));
-        pause(grip);
+        pause(grip, opening);
         return true;
       } catch (ForkdException e) {
         taking.ifPresent(StateTaking::close);
@@ -129,9 +136,10 @@ final class Branch implements AutoCloseable {
     return false;
   }
 
-  private void pause(Sandbox.BranchGrip grip) {
+  private void pause(Sandbox.BranchGrip grip, OverlayOpening opening) {
     StateTaking way = taking.orElseThrow();
     way.prepare(source.vm());
+    opening.await();
     cost = new PauseWindow(source, overlay, grip).run(way);
   }
 
@@ -219,7 +227,9 @@ final class Branch implements AutoCloseable {
     taking.ifPresent(StateTaking::close);
     List<String> unneeded = new ArrayList<>(parts.ledger().release(holder()));
     if (!complete) {
-      parts.snapshots().abandon(tag);
+      if (reserved) {
+        parts.snapshots().abandon(tag);
+      }
       parts.memory().delete(imageId);
       if (!source.vm().disk().active().equals(overlay)) {
         unneeded.addAll(

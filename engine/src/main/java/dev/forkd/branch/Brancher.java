@@ -27,6 +27,7 @@ import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * Saves running sandboxes, memory and disk as of one moment, while they live on: so many at once,
@@ -38,6 +39,12 @@ public final class Brancher {
 
   private static final Duration MERGE_TIMEOUT = Duration.ofMinutes(10);
   private static final Duration CANCEL_PATIENCE = Duration.ofSeconds(60);
+
+  /**
+   * Storing a branch takes a core for a while; who asked not to wait for it hears the answer first.
+   */
+  private static final Duration ANSWER_FIRST = Duration.ofMillis(5);
+
   private static final SecureRandom RANDOM = new SecureRandom();
 
   /** What branching needs of the engine. */
@@ -107,6 +114,7 @@ public final class Brancher {
   }
 
   private void finish(Sandbox source, Tag tag, Branch branch, Place place) {
+    LockSupport.parkNanos(ANSWER_FIRST.toNanos());
     try (place) {
       Optional<String> failure = Optional.empty();
       try (branch) {

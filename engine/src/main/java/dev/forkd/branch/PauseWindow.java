@@ -9,9 +9,9 @@ import dev.forkd.vmm.VmCommand;
 import java.time.Duration;
 
 /**
- * The time a branch keeps its source from running. Before it the overlay is opened and user
- * processes are frozen inside the guest, so that nothing of the user's runs in a child before its
- * handshake; after it they thaw. Always ends with the source as it was found.
+ * The time a branch keeps its source from running. Just before it user processes are frozen inside
+ * the guest, so that nothing of the user's runs in a child before its handshake; after it they
+ * thaw. Always ends with the source as it was found.
  */
 final class PauseWindow {
   private static final Duration FREEZE_TIMEOUT = Duration.ofSeconds(10);
@@ -37,7 +37,6 @@ final class PauseWindow {
 
   Cost run(StateTaking taking) {
     RunningVm vm = source.vm();
-    vm.execute(new VmCommand.AddOverlay(overlay));
     boolean frozen = false;
     long freezeNanos = 0;
     long pauseNanos = 0;
@@ -59,9 +58,6 @@ final class PauseWindow {
         pauseNanos = System.nanoTime() - begin;
       }
     } finally {
-      if (!vm.disk().active().equals(overlay)) {
-        vm.execute(new VmCommand.DropOverlay(overlay));
-      }
       if (grip.running()) {
         thaw();
       }
@@ -70,13 +66,18 @@ final class PauseWindow {
         frozen, Math.ceilDiv(pauseNanos, 1_000_000), Math.ceilDiv(freezeNanos, 1_000_000));
   }
 
+  /** Said at once and before anything that is said to the guest later; nobody waits for it. */
   private void thaw() {
     try {
-      grip.agent().thaw(FREEZE_TIMEOUT);
+      grip.agent().thawSoon(FREEZE_TIMEOUT, this::notThawed);
     } catch (ForkdException e) {
-      // The guest is not answering at all; the next request to it says so with its own words.
-      System.getLogger(PauseWindow.class.getName())
-          .log(System.Logger.Level.WARNING, "thaw of {0}: {1}", source.id(), e.message());
+      notThawed(e);
     }
+  }
+
+  /** The guest is not answering at all; the next request to it says so with its own words. */
+  private void notThawed(ForkdException why) {
+    System.getLogger(PauseWindow.class.getName())
+        .log(System.Logger.Level.WARNING, "thaw of {0}: {1}", source.id(), why.message());
   }
 }

@@ -2,6 +2,7 @@ package dev.forkd.guest;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecSpec;
 import java.io.ByteArrayOutputStream;
@@ -17,6 +18,7 @@ import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Consumer;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -127,6 +129,24 @@ public final class GuestAgent implements AutoCloseable {
 
   public void thaw(Duration timeout) {
     call(Map.of("op", "thaw"), timeout);
+  }
+
+  /**
+   * Asks for a thaw, before anything that is asked later, and waits for the answer elsewhere.
+   *
+   * @param failed hears why there was none
+   */
+  public void thawSoon(Duration timeout, Consumer<ForkdException> failed) {
+    AgentStream stream = channel.open(Map.of("op", "thaw"));
+    Threads.virtual(
+        "thaw-" + who,
+        () -> {
+          try {
+            drain(stream, OutputStream.nullOutputStream(), timeout, Limit.WHOLE, "thaw");
+          } catch (ForkdException e) {
+            failed.accept(e);
+          }
+        });
   }
 
   public AgentStatus status(Duration timeout) {

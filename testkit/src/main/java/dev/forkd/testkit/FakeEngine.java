@@ -423,6 +423,12 @@ public final class FakeEngine implements ForkdEngine {
   @Override
   public Snapshot branch(SandboxId id, BranchSpec spec) {
     Guest guest = living(id);
+    if (spec.parentTag().isPresent()
+        && (!spec.parentTag().get().equals(guest.view.get().snapshot())
+            || (spec.mode() != BranchSpec.Mode.DIFF && spec.mode() != BranchSpec.Mode.LIVE))) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT, "parent_tag is not the source's, or the mode is not diff");
+    }
     if (branching.incrementAndGet() > branchConcurrency) {
       branching.decrementAndGet();
       throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "too many branches under way");

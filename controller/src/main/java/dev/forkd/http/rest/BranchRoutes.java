@@ -2,12 +2,10 @@ package dev.forkd.http.rest;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
-import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.api.rest.BranchRequest;
 import dev.forkd.engine.BranchSpec;
 import dev.forkd.engine.ForkdEngine;
-import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.HttpFailure;
@@ -53,7 +51,7 @@ final class BranchRoutes {
     Optional<Tag> tag = body.tag().map(Tag::new);
     enter(tag);
     try {
-      Snapshot snapshot = engine.branch(exchange.sandboxId(), checked(exchange, body, tag));
+      Snapshot snapshot = engine.branch(exchange.sandboxId(), checked(body, tag));
       snapshot.pauseMillis().ifPresent(millis -> meters.branchPaused(Duration.ofMillis(millis)));
       exchange.json(
           snapshot.status() == Snapshot.Status.WRITING ? 202 : 201, Views.snapshot(snapshot));
@@ -93,7 +91,7 @@ final class BranchRoutes {
     }
   }
 
-  private BranchSpec checked(Exchange exchange, BranchRequest body, Optional<Tag> tag) {
+  private BranchSpec checked(BranchRequest body, Optional<Tag> tag) {
     if (body.mode().isPresent() && (body.diff() || body.live())) {
       throw Checks.invalid("send mode, or one of diff and live, not both");
     }
@@ -110,22 +108,7 @@ final class BranchRoutes {
           ErrorCode.ALREADY_EXISTS,
           "snapshot '" + tag.get() + "' exists; delete it first or take another tag");
     }
-    SandboxId id = exchange.sandboxId();
-    SandboxView sandbox = engine.sandbox(id);
     Optional<Tag> parent = body.parentTag().map(Tag::new);
-    if (parent.isPresent() && !parent.get().equals(sandbox.snapshot())) {
-      throw Checks.invalid(
-          "parent_tag is '"
-              + parent.get()
-              + "', but sandbox "
-              + id
-              + " was forked from '"
-              + sandbox.snapshot()
-              + "'");
-    }
-    if (parent.isPresent() && !diff && !live) {
-      throw Checks.invalid("parent_tag needs diff or live");
-    }
     BranchSpec.Mode mode =
         live
             ? BranchSpec.Mode.LIVE
