@@ -24,9 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SCRATCH_BYTES = 8192, PATH_AT = 512, FILTER_AT = 1024 };
+/* What a copy is told to do. A file has so much to say that it is not on the stack. */
+static struct script script;
 
-#define CALL(c, s, what, result, ...) inject((c)->pid, &(c)->base, (s)->syscall_at, what, result, __VA_ARGS__)
+#define CALL(what, number, ...) script_call(&script, what, number, __VA_ARGS__)
 
 /* Guest memory is marked not to be copied by fork(2), but for that of a copy. Looked for before anything stands still: the kernel
  * walks all page tables for it. */
@@ -86,44 +87,36 @@ bool copy_begin(struct source *s, struct copy *c) {
     return fail_errno("hold on to the copy");
   c->base = first->regs;
   c->thread_count = 0;
-  /* Below the red zone of the stack, which is the copy's own now. */
-  c->scratch = (first->regs.rsp - SCRATCH_BYTES) & ~63UL;
   return true;
 }
 
-static bool move_onto(struct source *s, struct copy *c, long fd, long onto, long flags) {
-  long done;
-  return CALL(c, s, "dup3", &done, SYS_dup3, fd, onto, flags, 0L, 0L, 0L) && CALL(c, s, "close", &done, SYS_close, fd, 0L, 0L, 0L, 0L, 0L);
+/* `fd` was the lowest free descriptor and is so again behind this. */
+static bool move_onto(long fd, long onto, long flags) {
+  return CALL("dup3", SYS_dup3, fd, onto, flags, 0, 0, 0) && CALL("close", SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
-static bool unix_socket(struct source *s, struct copy *c, const char *path, bool listening, long onto) {
+static bool unix_socket(long fd, const char *path, bool listening, long onto) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  long fd, done;
   if (strlen(path) >= sizeof address.sun_path) return fail("socket path too long: %s", path);
   strcpy(address.sun_path, path);
-  if (!poke(c->pid, c->scratch, &address, sizeof address)) return false;
-  if (!CALL(c, s, "socket", &fd, SYS_socket, (long)AF_UNIX, (long)(SOCK_STREAM | SOCK_CLOEXEC), 0L, 0L, 0L, 0L)) return false;
-  if (listening) {
-    if (!CALL(c, s, path, &done, SYS_bind, fd, c->scratch, (long)sizeof address, 0L, 0L, 0L)) return false;
-    if (!CALL(c, s, "listen", &done, SYS_listen, fd, 1L, 0L, 0L, 0L, 0L)) return false;
-  } else if (!CALL(c, s, path, &done, SYS_connect, fd, c->scratch, (long)sizeof address, 0L, 0L, 0L)) {
-    return false;
-  }
-  if (!CALL(c, s, "fcntl", &done, SYS_fcntl, fd, (long)F_SETFL, (long)O_NONBLOCK, 0L, 0L, 0L)) return false;
-  return move_onto(s, c, fd, onto, O_CLOEXEC);
+  long at = (long)script_data(&script, &address, sizeof address);
+  if (!at) return fail("too many sockets");
+  /* One that connects waits for its turn, and is told not to wait only then. */
+  long type = SOCK_STREAM | SOCK_CLOEXEC | (listening ? SOCK_NONBLOCK : 0);
+  return CALL("socket", SYS_socket, AF_UNIX, type, 0, 0, 0, 0) && script_expect(&script, fd) &&
+         (listening ? CALL(path, SYS_bind, fd, at, sizeof address, 0, 0, 0) && CALL("listen", SYS_listen, fd, 1, 0, 0, 0, 0)
+                    : CALL(path, SYS_connect, fd, at, sizeof address, 0, 0, 0) && CALL("fcntl", SYS_fcntl, fd, F_SETFL, O_NONBLOCK, 0, 0, 0)) &&
+         move_onto(fd, onto, O_CLOEXEC);
 }
 
-static bool log_file(struct source *s, struct copy *c, const char *path, long onto) {
-  long fd;
-  size_t size = strlen(path) + 1;
-  if (size > FILTER_AT) return fail("path too long: %s", path);
-  if (!poke(c->pid, c->scratch, path, size)) return false;
-  if (!CALL(c, s, path, &fd, SYS_openat, (long)AT_FDCWD, c->scratch, (long)(O_WRONLY | O_APPEND | O_CREAT), 0600L, 0L, 0L)) return false;
-  return move_onto(s, c, fd, onto, 0);
+static bool log_file(long fd, const char *path, long onto) {
+  long at = (long)script_data(&script, path, strlen(path) + 1);
+  if (!at) return fail("path too long: %s", path);
+  return CALL(path, SYS_openat, AT_FDCWD, at, O_WRONLY | O_APPEND | O_CREAT, 0600, 0, 0) && script_expect(&script, fd) && move_onto(fd, onto, 0);
 }
 
 /* Counters that threads wake each other with must not be the source's. */
-static bool private_events(struct source *s, struct copy *c) {
+static bool private_events(struct copy *c, long free_fd) {
   char path[64], link[320], target[64], line[256];
   struct dirent *entry;
   bool fine = true;
@@ -135,7 +128,7 @@ static bool private_events(struct source *s, struct copy *c) {
     ssize_t size = readlink(link, target, sizeof target - 1);
     if (size <= 0) continue;
     target[size] = 0;
-    long onto = atol(entry->d_name), fd;
+    long onto = atol(entry->d_name);
     if (!strcmp(target, "anon_inode:[io_uring]")) {
       fine = fail("it uses io_uring, which cannot be copied");
     } else if (!strcmp(target, "anon_inode:[eventfd]")) {
@@ -151,10 +144,11 @@ static bool private_events(struct source *s, struct copy *c) {
         sscanf(line, "flags: %lo", &flags);
       }
       fclose(info);
-      fine = CALL(c, s, "eventfd", &fd, SYS_eventfd2, count, (long)(flags & (O_NONBLOCK | O_CLOEXEC)), 0L, 0L, 0L, 0L) &&
-             move_onto(s, c, fd, onto, flags & O_CLOEXEC);
+      fine = CALL("eventfd", SYS_eventfd2, (long)count, (long)(flags & (O_NONBLOCK | O_CLOEXEC)), 0, 0, 0, 0) &&
+             script_expect(&script, free_fd) && move_onto(free_fd, onto, flags & O_CLOEXEC);
     } else if (!strcmp(target, "anon_inode:[eventpoll]")) {
-      fine = CALL(c, s, "epoll", &fd, SYS_epoll_create1, (long)O_CLOEXEC, 0L, 0L, 0L, 0L, 0L) && move_onto(s, c, fd, onto, O_CLOEXEC);
+      fine = CALL("epoll", SYS_epoll_create1, O_CLOEXEC, 0, 0, 0, 0, 0) && script_expect(&script, free_fd) &&
+             move_onto(free_fd, onto, O_CLOEXEC);
     }
   }
   closedir(fds);
@@ -199,7 +193,7 @@ static bool rename_arguments(struct copy *c, const char *old, const char *new) {
 
 /* Takes the place of QEMU's own `-sandbox spawn=deny`, which would forbid us to copy it. No program is ever started; a new process
  * is made only under a tracer that says so, which is this program: without one the call fails. Threads are free. */
-static bool confine(struct source *s, struct copy *c) {
+static bool confine(void) {
 #define ON(nr, action) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1), BPF_STMT(BPF_RET | BPF_K, action)
   struct sock_filter code[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
@@ -225,26 +219,33 @@ static bool confine(struct source *s, struct copy *c) {
   struct {
     unsigned short length;
     struct sock_filter *filter;
-  } program = {sizeof code / sizeof *code, (void *)(c->scratch + FILTER_AT)};
-  long done;
-  return poke(c->pid, c->scratch, &program, sizeof program) && poke(c->pid, c->scratch + FILTER_AT, code, sizeof code) &&
-         CALL(c, s, "no_new_privs", &done, SYS_prctl, (long)PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L, 0L) &&
-         CALL(c, s, "seccomp", &done, SYS_seccomp, (long)SECCOMP_SET_MODE_FILTER, 0L, c->scratch, 0L, 0L, 0L);
+  } program = {sizeof code / sizeof *code, NULL};
+  unsigned long filter_at = script_data(&script, code, sizeof code);
+  program.filter = (void *)filter_at;
+  long at = (long)script_data(&script, &program, sizeof program);
+  if (!filter_at || !at) return fail("no room for the filter");
+  return CALL("no_new_privs", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0) &&
+         CALL("seccomp", SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, at, 0, 0, 0);
 }
 
 /* Every other thread, made anew on its own stack and control block, in the call in which the source's stands. */
-static bool make_threads(struct source *s, struct copy *c) {
-  pid_t made[MAX_THREADS] = {c->pid};
+static bool ask_for_threads(struct source *s) {
   for (int i = 1; i < s->thread_count; i++) {
     const registers *regs = &s->threads[i].regs;
-    unsigned long id_at = regs->fs_base + (unsigned long)s->tid_offset;
-    if (!inject_clone(c->pid, &c->base, s->syscall_at,
-                      CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
-                          CLONE_CHILD_CLEARTID,
-                      regs->rsp, id_at, id_at, regs->fs_base, &made[i]))
+    long id_at = (long)regs->fs_base + s->tid_offset;
+    if (!CALL("clone", SYS_clone,
+              CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |
+                  CLONE_CHILD_CLEARTID,
+              (long)regs->rsp, id_at, id_at, (long)regs->fs_base, 0))
       return false;
-    c->threads[c->thread_count++] = made[i];
   }
+  return true;
+}
+
+static bool start_threads(struct source *s, struct copy *c) {
+  if (c->thread_count != s->thread_count - 1) return fail("%d threads were made of %d", c->thread_count, s->thread_count - 1);
+  pid_t made[MAX_THREADS] = {c->pid};
+  memcpy(made + 1, c->threads, (size_t)c->thread_count * sizeof *made);
   for (int i = 0; i < s->thread_count; i++) {
     struct thread *t = &s->threads[i];
     registers regs = restarted(t->regs);
@@ -258,23 +259,40 @@ static bool make_threads(struct source *s, struct copy *c) {
   return true;
 }
 
+/* The number that the next descriptor of the copy gets. */
+static long free_descriptor(const struct copy *c) {
+  char path[64];
+  for (long fd = 0; fd < MAX_FDS; fd++) {
+    snprintf(path, sizeof path, "/proc/%d/fd/%ld", c->pid, fd);
+    if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW)) return fd;
+  }
+  return -1;
+}
+
 /* Fields: connect FD PATH · listen FD PATH · log FD PATH · name OLD NEW · confine */
-bool copy_finish(struct source *s, struct copy *c, int field_count, char **fields) {
+static bool ask(struct copy *c, long free_fd, int field_count, char **fields) {
   for (int i = 0; i < field_count; i += 3) {
     const char *what = fields[i];
     if (!strcmp(what, "confine")) {
       i -= 2;
-      if (!confine(s, c)) return false;
+      if (!confine()) return false;
       continue;
     }
     if (i + 2 >= field_count) return fail("'%s' wants two more words", what);
     long fd = atol(fields[i + 1]);
-    bool fine = !strcmp(what, "connect")  ? unix_socket(s, c, fields[i + 2], false, fd)
-                : !strcmp(what, "listen") ? unix_socket(s, c, fields[i + 2], true, fd)
-                : !strcmp(what, "log")    ? log_file(s, c, fields[i + 2], fd)
+    bool fine = !strcmp(what, "connect")  ? unix_socket(free_fd, fields[i + 2], false, fd)
+                : !strcmp(what, "listen") ? unix_socket(free_fd, fields[i + 2], true, fd)
+                : !strcmp(what, "log")    ? log_file(free_fd, fields[i + 2], fd)
                 : !strcmp(what, "name")   ? rename_arguments(c, fields[i + 1], fields[i + 2])
                                           : fail("unknown word '%s'", what);
     if (!fine) return false;
   }
-  return private_events(s, c) && make_threads(s, c);
+  return true;
+}
+
+bool copy_finish(struct source *s, struct copy *c, int field_count, char **fields) {
+  long free_fd = free_descriptor(c);
+  if (free_fd < 0) return fail("the copy has no free descriptor");
+  return script_open(&script, s, c) && ask(c, free_fd, field_count, fields) && private_events(c, free_fd) && ask_for_threads(s) &&
+         script_run(&script, c) && script_close(&script, s, c) && start_threads(s, c);
 }

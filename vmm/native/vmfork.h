@@ -38,9 +38,22 @@ struct source {
 struct copy {
   pid_t pid;
   registers base; /* from which calls are injected */
-  unsigned long scratch;
   int thread_count; /* made so far, besides the first */
   pid_t threads[MAX_THREADS];
+};
+
+enum { MAX_CALLS = 160, CALL_WORDS = 8, DATA_BYTES = 8192, WHAT_BYTES = 256 };
+
+/* Calls that a copy is to make, one after the other, and the data they are about; see script.c. */
+struct script {
+  int count;
+  int64_t calls[MAX_CALLS + 1][CALL_WORDS]; /* number, six arguments, result */
+  char what[MAX_CALLS][WHAT_BYTES];         /* for the message, should it fail */
+  bool expects[MAX_CALLS];                  /* only one result will do: */
+  long expected[MAX_CALLS];
+  size_t data_size;
+  char data[DATA_BYTES];
+  unsigned long at; /* in the copy */
 };
 
 /* Why the last thing failed; every function below that returns false has set it. */
@@ -60,6 +73,14 @@ bool inject(pid_t tid, const registers *base, unsigned long at, const char *what
 bool inject_clone(pid_t tid, const registers *base, unsigned long at, unsigned long flags, unsigned long stack, unsigned long parent_tid,
                   unsigned long child_tid, unsigned long tls, pid_t *child);
 bool poke(pid_t pid, unsigned long at, const void *data, size_t size);
+
+/* script.c: many calls with one stop */
+bool script_open(struct script *x, const struct source *s, struct copy *c);
+unsigned long script_data(struct script *x, const void *data, size_t size); /* 0 when there is no room */
+bool script_call(struct script *x, const char *what, long number, long a, long b, long c, long d, long e, long f);
+bool script_expect(struct script *x, long result); /* of the last call */
+bool script_run(struct script *x, struct copy *c); /* and empties it; threads that it makes join the copy's, stopped */
+bool script_close(struct script *x, const struct source *s, struct copy *c);
 
 /* copy.c: what makes a copied process one of its own */
 bool find_uncopied(struct source *s);
