@@ -32,7 +32,6 @@ import dev.forkd.vmm.VmHardware;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.Vmm;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -468,9 +467,7 @@ public final class Forker {
     SandboxRecord record = birth.begun(reserved);
     try {
       parts.ledger().hold(Sandboxes.holder(record.id()), record.images());
-      Files.createDirectories(parts.dir().sandbox(record.id()));
-      VmName name =
-          new VmName(record.id(), parts.dir().runtimeDir(), parts.dir().sandbox(record.id()));
+      VmName name = new VmName(record.id(), parts.dir().runtimeDir());
       DiskLayer overlay = parts.layers().newOverlay(record.activeLayer(), record.diskBytes());
       cgroup = limit(record);
       Optional<Cgroup> limited = cgroup;

@@ -25,7 +25,6 @@ import dev.forkd.vmm.VmHardware;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.Vmm;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.security.SecureRandom;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -208,7 +207,6 @@ public final class Zygotes implements AutoCloseable {
     boolean complete = false;
     try (MemoryStore.Lease memory = parts.memory().lease(manifest.memory())) {
       parts.layers().newOverlay(disk.active().id(), manifest.diskBytes());
-      Files.createDirectories(parts.dir().zygote(id));
       RunningVm vm =
           parts
               .vmm()
@@ -235,8 +233,6 @@ public final class Zygotes implements AutoCloseable {
         giveUp("the process of a freshly restored VM cannot be frozen");
       }
       return zygote;
-    } catch (IOException e) {
-      throw new ForkdException(ErrorCode.INTERNAL, "make a zygote: " + e.getMessage(), e);
     } finally {
       if (!complete) {
         forget(id);
@@ -277,13 +273,12 @@ public final class Zygotes implements AutoCloseable {
         images.add(overlay.id());
         parts.ledger().hold(holder(id), images);
         parts.layers().newOverlay(overlay.id(), manifest.diskBytes());
-        Files.createDirectories(parts.dir().zygote(id));
         RunningVm vm = parent.fork(name(id), overlay, _ -> {});
         Optional<Zygote> warmed = warm(id, manifest, vm, parent.origin());
         complete = warmed.isPresent();
         warmed.ifPresent(this::register);
       }
-    } catch (ForkdException | IOException e) {
+    } catch (ForkdException e) {
       LOG.log(
           System.Logger.Level.WARNING,
           "no warm zygote of {0}: {1}",
@@ -336,13 +331,6 @@ public final class Zygotes implements AutoCloseable {
 
   /** Makes the copy that a branch took of its source a VM of its own. */
   public RunningVm finishTwin(VmCopier.PendingVm pending, String id) {
-    try {
-      Files.createDirectories(parts.dir().zygote(id));
-    } catch (IOException e) {
-      pending.close();
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "make the folder of " + id + ": " + e.getMessage(), e);
-    }
     RunningVm twin = pending.finish(name(id));
     try {
       // It was born into its source's group, and must neither count there nor outlive it there.
@@ -451,11 +439,7 @@ public final class Zygotes implements AutoCloseable {
   /** Removes what a zygote without a process leaves. */
   private void forget(String id) {
     parts.snapshots().removeImages(parts.ledger().release(holder(id)));
-    try {
-      DataDir.deleteTree(parts.dir().zygote(id));
-    } catch (IOException e) {
-      LOG.log(System.Logger.Level.WARNING, "remove the folder of zygote {0}: {1}", id, e);
-    }
+    parts.dir().removeLog(id);
   }
 
   private DiskChain hold(String id, SnapshotManifest manifest) {
@@ -486,7 +470,7 @@ public final class Zygotes implements AutoCloseable {
   }
 
   private VmName name(String id) {
-    return new VmName(id, parts.dir().runtimeDir(), parts.dir().zygote(id));
+    return new VmName(id, parts.dir().runtimeDir());
   }
 
   @Override

@@ -56,8 +56,6 @@ final class Recovery {
     }
     sweepProcesses();
     sweepCgroups();
-    sweepFolder(parts.dir().sandboxes(), live(), "sandbox folder ");
-    sweepFolder(parts.dir().zygotes(), Set.of(), "zygote folder ");
     sweepFolder(parts.dir().snapshots(), tags(), "snapshot folder ");
     sweepSockets();
     sweepImages();
@@ -96,8 +94,7 @@ final class Recovery {
 
   private void adopt(SandboxRow row) {
     SandboxRecord record = SandboxRecord.fromJson(row.detailJson());
-    VmName name =
-        new VmName(record.id(), parts.dir().runtimeDir(), parts.dir().sandbox(record.id()));
+    VmName name = new VmName(record.id(), parts.dir().runtimeDir());
     DiskChain believed =
         new DiskChain(
             record.disk().stream().map(ref -> Layers.layer(ref, parts.layers())).toList(),
@@ -210,7 +207,7 @@ final class Recovery {
       int dot = file.lastIndexOf('.');
       if (dot > 0 && !live.contains(file.substring(0, dot))) {
         delete(socket);
-        reaped.add("socket " + file);
+        reaped.add("runtime file " + file);
       }
     }
   }

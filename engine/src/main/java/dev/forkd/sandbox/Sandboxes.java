@@ -10,7 +10,6 @@ import dev.forkd.state.DataDir;
 import dev.forkd.state.SandboxRow;
 import dev.forkd.state.SandboxState;
 import dev.forkd.state.StateStore;
-import java.io.IOException;
 import java.util.Collection;
 import java.util.List;
 import java.util.Optional;
@@ -119,12 +118,7 @@ public final class Sandboxes {
       memory.delete(image);
       layers.delete(image);
     }
-    try {
-      DataDir.deleteTree(dir.sandbox(id));
-    } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "remove " + dir.sandbox(id) + ": " + e.getMessage(), e);
-    }
+    dir.removeLog(id);
     store.deleteSandbox(id);
   }
 }

@@ -15,6 +15,7 @@ import java.nio.file.attribute.PosixFilePermissions;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -36,7 +37,7 @@ public final class DataDir {
   private static final int RUNTIME_DIR_LIMIT = 107 - 1 - 40 - 6;
 
   private static final List<String> FOLDERS =
-      List.of("snapshots", "images", "ram", "sandboxes", "zygotes", "guest", "staging", "logs");
+      List.of("snapshots", "images", "ram", "guest", "staging", "logs");
 
   private final Path root;
   private final Path runtimeDir;
@@ -142,25 +143,6 @@ public final class DataDir {
     return root.resolve("ram");
   }
 
-  public Path sandboxes() {
-    return root.resolve("sandboxes");
-  }
-
-  /** Folders of the VMs that children are copied from; they end with the daemon. */
-  public Path zygotes() {
-    return root.resolve("zygotes");
-  }
-
-  /** Overlay and console of one sandbox. */
-  public Path sandbox(String id) {
-    return sandboxes().resolve(segment(id));
-  }
-
-  /** Folder of one zygote. */
-  public Path zygote(String id) {
-    return zygotes().resolve(segment(id));
-  }
-
   /** Kernel and initramfs. */
   public Path guest() {
     return root.resolve("guest");
@@ -203,6 +185,16 @@ public final class DataDir {
   /** The name of a sandbox's cgroup. */
   public String cgroupName(String id) {
     return cgroupPrefix() + segment(id);
+  }
+
+  /** Removes what the VMM of that id has said about itself. */
+  public void removeLog(String id) {
+    Path log = runtimeDir.resolve(segment(id) + ".log");
+    try {
+      Files.deleteIfExists(log);
+    } catch (IOException e) {
+      throw new ForkdException(ErrorCode.INTERNAL, "remove " + log + ": " + e.getMessage(), e);
+    }
   }
 
   /** Makes a new private folder in {@link #staging}, whose name begins with {@code purpose}. */
@@ -271,7 +263,10 @@ public final class DataDir {
     List<Path> candidates = new ArrayList<>();
     present(environment, "XDG_RUNTIME_DIR").ifPresent(dir -> candidates.add(Path.of(dir, name)));
     candidates.add(Path.of("/run", name));
+    candidates.add(Path.of("/dev/shm", "forkd-" + uid + "-" + shortHash(root)));
     candidates.add(Path.of("/tmp", "forkd-" + uid + "-" + shortHash(root)));
+    // Each child has sockets and a log there: where nothing is written to a disk, if there is such.
+    candidates.sort(Comparator.comparing(candidate -> !inMemory(candidate)));
     List<String> refusals = new ArrayList<>();
     for (Path candidate : candidates) {
       if (!candidate.isAbsolute()
@@ -294,6 +289,15 @@ public final class DataDir {
       refusals.add(candidate + " is not ours alone");
     }
     throw new IOException("no folder for sockets: " + String.join("; ", refusals));
+  }
+
+  private static boolean inMemory(Path folder) {
+    try {
+      return Files.getFileStore(folder.getParent()).type().equals("tmpfs");
+    } catch (IOException e) {
+      // It is not there, and will be refused with the reason.
+      return false;
+    }
   }
 
   /** In /tmp anyone could have made the folder first: it must be ours, real and private. */

@@ -93,8 +93,7 @@ final class TemplateBoot {
   /** Boots, warms and freezes; the VM is gone when this returns, its state saved. */
   void run(String id, Memfd memory, DiskChain disk, Path devices) throws IOException {
     Files.deleteIfExists(devices);
-    Files.createDirectories(dir.sandbox(id));
-    VmName name = new VmName(id, dir.runtimeDir(), dir.sandbox(id));
+    VmName name = new VmName(id, dir.runtimeDir());
     progress.accept("booting " + assets.kernelVersion());
     RunningVm vm =
         vmm.boot(
@@ -111,7 +110,7 @@ final class TemplateBoot {
       vm.execute(List.of(new VmCommand.Pause(), new VmCommand.SaveDevices(devices)));
     } finally {
       vm.kill();
-      DataDir.deleteTree(dir.sandbox(id));
+      dir.removeLog(id);
     }
   }
 

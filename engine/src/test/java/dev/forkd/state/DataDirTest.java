@@ -50,8 +50,6 @@ class DataDirTest {
             dir.snapshots(),
             dir.images(),
             dir.ram(),
-            dir.sandboxes(),
-            dir.zygotes(),
             dir.guest(),
             dir.staging(),
             dir.logs(),
@@ -61,7 +59,7 @@ class DataDirTest {
           .as(folder.toString())
           .isEqualTo("rwx------");
     }
-    assertThatThrownBy(() -> dir.sandbox("../x")).isInstanceOf(ForkdException.class);
+    assertThatThrownBy(() -> dir.removeLog("../x")).isInstanceOf(ForkdException.class);
     assertThatThrownBy(() -> dir.snapshot("")).isInstanceOf(ForkdException.class);
   }
 

@@ -69,7 +69,7 @@ abstract class VmmContract {
   }
 
   private VmName name(String id) {
-    return new VmName(id, dir.resolve("run"), dir.resolve("log"));
+    return new VmName(id, dir.resolve("run"));
   }
 
   private DiskChain disk(String overlay) {

@@ -7,10 +7,10 @@ import java.nio.file.Path;
  * what was left behind without asking anyone.
  *
  * @param id unique in the data directory
- * @param runtimeDir short folder for sockets: a Unix socket path must stay under 108 bytes
- * @param logDir folder for the monitor's own messages
+ * @param runtimeDir short folder for sockets and the monitor's own messages: a Unix socket path
+ *     must stay under 108 bytes
  */
-public record VmName(String id, Path runtimeDir, Path logDir) {
+public record VmName(String id, Path runtimeDir) {
   /** The monitor's QMP (control) socket. */
   public Path controlSocket() {
     return runtimeDir.resolve(id + ".q");
@@ -28,7 +28,7 @@ public record VmName(String id, Path runtimeDir, Path logDir) {
 
   /** What the monitor prints about itself. */
   public Path log() {
-    return logDir.resolve("vmm.log");
+    return runtimeDir.resolve(id + ".log");
   }
 
   /** The name the process shows. */

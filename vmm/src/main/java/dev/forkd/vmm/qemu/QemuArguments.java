@@ -144,7 +144,7 @@ final class QemuArguments {
             "",
             List.of(),
             isolation,
-            new VmName("x", Path.of("x"), Path.of("x")),
+            new VmName("x", Path.of("x")),
             new VmHardware(VmHardware.MIN_MEMORY_MIB),
             new DiskChain(List.of(), layer),
             false,

@@ -9,6 +9,7 @@ import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.VmProcess;
 import java.io.File;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -109,6 +110,15 @@ record QemuProcess(
               return new VmExit("QEMU ended" + how + logTail(name, ": "));
             });
     return new QemuProcess(identity, handle, new QemuConsole(), exit);
+  }
+
+  /** Of a process that is not there: nobody else would. */
+  static void removeLog(VmName name) {
+    try {
+      Files.deleteIfExists(name.log());
+    } catch (IOException e) {
+      throw new UncheckedIOException("remove " + name.log(), e);
+    }
   }
 
   /** The end of what QEMU printed, after {@code before}; empty when it printed nothing. */

@@ -151,6 +151,8 @@ public final class QemuVmm implements Vmm {
       closeAll(opened, e);
       QemuVm.removeSockets(name);
       String tail = QemuProcess.logTail(name, "; it says: ");
+      QemuProcess.removeLog(name);
+      QemuProcess.removeLog(name);
       if (e instanceof ForkdException known) {
         throw new ForkdException(known.code(), known.message() + tail, known);
       }
