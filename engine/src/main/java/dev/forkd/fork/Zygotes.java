@@ -439,7 +439,6 @@ public final class Zygotes implements AutoCloseable {
   /** Removes what a zygote without a process leaves. */
   private void forget(String id) {
     parts.snapshots().removeImages(parts.ledger().release(holder(id)));
-    parts.dir().removeLog(id);
   }
 
   private DiskChain hold(String id, SnapshotManifest manifest) {

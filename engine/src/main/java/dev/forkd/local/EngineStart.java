@@ -92,7 +92,7 @@ public final class EngineStart {
     DiskLayers layers = new DiskLayers(dir.images(), dir.staging());
     ImageLedger ledger = new ImageLedger();
     SnapshotCatalog snapshots = new SnapshotCatalog(dir, store, ledger, memory, layers);
-    Sandboxes sandboxes = new Sandboxes(dir, store, ledger, memory, layers);
+    Sandboxes sandboxes = new Sandboxes(store, ledger, memory, layers);
     Admission admission = new Admission(Admission.Rules.of(CORES, config.queueMax()));
     opened.push(admission);
     ScheduledExecutorService clock = Threads.clock("idle-clock");

@@ -6,7 +6,6 @@ import dev.forkd.api.SandboxId;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.memory.MemoryStore;
 import dev.forkd.snapshot.ImageLedger;
-import dev.forkd.state.DataDir;
 import dev.forkd.state.SandboxRow;
 import dev.forkd.state.SandboxState;
 import dev.forkd.state.StateStore;
@@ -18,16 +17,13 @@ import java.util.function.Supplier;
 
 /** The sandboxes that live now, by id, and the removal of all that one of them holds. */
 public final class Sandboxes {
-  private final DataDir dir;
   private final StateStore store;
   private final ImageLedger ledger;
   private final MemoryStore memory;
   private final DiskLayers layers;
   private final ConcurrentSkipListMap<SandboxId, Sandbox> live = new ConcurrentSkipListMap<>();
 
-  public Sandboxes(
-      DataDir dir, StateStore store, ImageLedger ledger, MemoryStore memory, DiskLayers layers) {
-    this.dir = dir;
+  public Sandboxes(StateStore store, ImageLedger ledger, MemoryStore memory, DiskLayers layers) {
     this.store = store;
     this.ledger = ledger;
     this.memory = memory;
@@ -118,7 +114,6 @@ public final class Sandboxes {
       memory.delete(image);
       layers.delete(image);
     }
-    dir.removeLog(id);
     store.deleteSandbox(id);
   }
 }

@@ -187,16 +187,6 @@ public final class DataDir {
     return cgroupPrefix() + segment(id);
   }
 
-  /** Removes what the VMM of that id has said about itself. */
-  public void removeLog(String id) {
-    Path log = runtimeDir.resolve(segment(id) + ".log");
-    try {
-      Files.deleteIfExists(log);
-    } catch (IOException e) {
-      throw new ForkdException(ErrorCode.INTERNAL, "remove " + log + ": " + e.getMessage(), e);
-    }
-  }
-
   /** Makes a new private folder in {@link #staging}, whose name begins with {@code purpose}. */
   public Path newStaging(String purpose) {
     try {
@@ -261,12 +251,13 @@ public final class DataDir {
     int uid = (int) Files.getAttribute(root, "unix:uid", LinkOption.NOFOLLOW_LINKS);
     String name = "forkd-" + shortHash(root);
     List<Path> candidates = new ArrayList<>();
-    present(environment, "XDG_RUNTIME_DIR").ifPresent(dir -> candidates.add(Path.of(dir, name)));
     candidates.add(Path.of("/run", name));
     candidates.add(Path.of("/dev/shm", "forkd-" + uid + "-" + shortHash(root)));
     candidates.add(Path.of("/tmp", "forkd-" + uid + "-" + shortHash(root)));
     // Each child has sockets and a log there: where nothing is written to a disk, if there is such.
     candidates.sort(Comparator.comparing(candidate -> !inMemory(candidate)));
+    present(environment, "XDG_RUNTIME_DIR")
+        .ifPresent(dir -> candidates.addFirst(Path.of(dir, name)));
     List<String> refusals = new ArrayList<>();
     for (Path candidate : candidates) {
       if (!candidate.isAbsolute()

@@ -110,7 +110,6 @@ final class TemplateBoot {
       vm.execute(List.of(new VmCommand.Pause(), new VmCommand.SaveDevices(devices)));
     } finally {
       vm.kill();
-      dir.removeLog(id);
     }
   }
 

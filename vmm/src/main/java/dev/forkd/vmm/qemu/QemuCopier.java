@@ -114,6 +114,7 @@ final class QemuCopier implements VmCopier {
         new ProcessIdentity(process.pid(), process.startTicks()).signal(true);
         QemuVmm.closeAll(opened, e);
         QemuVm.removeSockets(name);
+        QemuProcess.removeLog(name);
         throw e instanceof ForkdException known
             ? known
             : new ForkdException(

@@ -112,7 +112,7 @@ record QemuProcess(
     return new QemuProcess(identity, handle, new QemuConsole(), exit);
   }
 
-  /** Of a process that is not there: nobody else would. */
+  /** Of a process that has ended. */
   static void removeLog(VmName name) {
     try {
       Files.deleteIfExists(name.log());

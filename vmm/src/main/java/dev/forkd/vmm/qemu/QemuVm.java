@@ -336,6 +336,7 @@ final class QemuVm implements RunningVm {
       close();
     }
     removeSockets(name);
+    QemuProcess.removeLog(name);
   }
 
   static void removeSockets(VmName name) {

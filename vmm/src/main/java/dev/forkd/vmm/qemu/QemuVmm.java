@@ -152,7 +152,6 @@ public final class QemuVmm implements Vmm {
       QemuVm.removeSockets(name);
       String tail = QemuProcess.logTail(name, "; it says: ");
       QemuProcess.removeLog(name);
-      QemuProcess.removeLog(name);
       if (e instanceof ForkdException known) {
         throw new ForkdException(known.code(), known.message() + tail, known);
       }
