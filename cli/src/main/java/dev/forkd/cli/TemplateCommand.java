@@ -1,5 +1,6 @@
 package dev.forkd.cli;
 
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.rest.SnapshotInfo;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.Snapshot;
@@ -10,6 +11,8 @@ import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import picocli.CommandLine;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -48,6 +51,22 @@ final class TemplateCommand implements Runnable {
 
     @Option(names = "--rootfs", paramLabel = "FILE", description = "a raw ext4 image; it is copied")
     private Optional<Path> rootfs = Optional.empty();
+
+    /** Empty when none was given. */
+    Optional<TemplateRecipe> recipe() {
+      return ociLayout
+          .map(path -> TemplateRecipe.ofOciLayout(absolute(path)))
+          .or(() -> rootfs.map(path -> TemplateRecipe.ofRootFile(absolute(path))))
+          .or(() ->
+              packages.isEmpty()
+                  ? Optional.empty()
+                  : Optional.of(TemplateRecipe.ofPackages(packages)));
+    }
+  }
+
+  /** Paths are the caller's; the daemon runs elsewhere on this host. */
+  private static String absolute(Path path) {
+    return path.toAbsolutePath().normalize().toString();
   }
 
   /** Makes one. */
@@ -58,7 +77,8 @@ final class TemplateCommand implements Runnable {
     @Parameters(paramLabel = "NAME", description = "the template's tag")
     private String name;
 
-    @ArgGroup(multiplicity = "1")
+    /** Without one, a template that forkd knows by this name. */
+    @ArgGroup(multiplicity = "0..1")
     private Source source = new Source();
 
     @Option(
@@ -124,34 +144,30 @@ final class TemplateCommand implements Runnable {
       return 0;
     }
 
-    /** Paths are the caller's; the daemon runs elsewhere on this host. */
     private TemplateRecipe recipe() {
-      TemplateRecipe.Source from =
+      TemplateRecipe base =
           source
-              .ociLayout
-              .<TemplateRecipe.Source>map(
-                  path -> new TemplateRecipe.Source.OciLayout(absolute(path)))
-              .or(() -> source.rootfs.map(p -> new TemplateRecipe.Source.RootFile(absolute(p))))
-              .orElseGet(() -> new TemplateRecipe.Source.Packages(source.packages));
+              .recipe()
+              .or(() -> KnownTemplate.find(name).map(TemplateRecipe::of))
+              .orElseThrow(() ->
+                  usage(
+                      "say what '"
+                          + name
+                          + "' is made of: --packages, --from-oci or --rootfs. Without them forkd knows "
+                          + KnownTemplate.all().stream()
+                              .map(known -> known.tag().value())
+                              .collect(Collectors.joining(", "))));
       return new TemplateRecipe(
-          from,
-          kernel.map(Build::absolute),
-          given(memoryMib),
-          given(diskMib),
-          run,
+          base.source(),
+          kernel.map(TemplateCommand::absolute),
+          memoryMib == 0 ? base.memoryMib() : OptionalLong.of(memoryMib),
+          diskMib == 0 ? base.diskMib() : OptionalLong.of(diskMib),
+          Stream.concat(base.run().stream(), run.stream()).toList(),
           warm,
           bootTimeoutSecs == 0
               ? Optional.empty()
               : Optional.of(Duration.ofSeconds(bootTimeoutSecs)),
           replace);
-    }
-
-    private static String absolute(Path path) {
-      return path.toAbsolutePath().normalize().toString();
-    }
-
-    private static OptionalLong given(long value) {
-      return value == 0 ? OptionalLong.empty() : OptionalLong.of(value);
     }
   }
 

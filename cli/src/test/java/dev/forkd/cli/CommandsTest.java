@@ -87,7 +87,7 @@ class CommandsTest {
               ? FakeDaemon.execute()
               : line.startsWith("cp") || line.startsWith("kill") || line.startsWith("fork")
                   ? daemon.run(line.split(" "))
-                  : line.startsWith("bench")
+                  : line.startsWith("bench") || line.equals("template build a")
                       ? daemon.run(line.split(" "))
                       : FakeDaemon.execute(line.split(" "));
       assertThat(outcome.status()).as("'%s': %s", line, outcome.err()).isEqualTo(2);
@@ -416,6 +416,12 @@ class CommandsTest {
     assertThat(built.out()).isEqualTo("python\n");
     assertThat(built.err()).contains("==> boots").contains("✓ template python");
     assertThat(daemon.asked.getFirst()).contains("\"packages\":[\"a\",\"b\"]").contains("x=1");
+    // One that forkd knows needs no recipe, and takes more of what can be given beside one.
+    Outcome known = daemon.run("template", "build", "base", "--run", "echo more");
+    assertThat(known.status()).as(known.err()).isZero();
+    assertThat(daemon.asked.getLast()).contains("\"base\"", "\"sudo\"", "useradd", "echo more");
+    assertThat(daemon.run("template", "build", "bass").err())
+        .contains("--packages", "python, base");
     daemon.answers(
         "POST /v1/templates",
         200,

@@ -1,5 +1,6 @@
 package dev.forkd.sdk;
 
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.rest.CreateTemplate;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -46,6 +47,16 @@ public record TemplateRecipe(
   public TemplateRecipe {
     run = List.copyOf(run);
     warm = List.copyOf(warm);
+  }
+
+  /** The recipe of a template that forkd knows. */
+  public static TemplateRecipe of(KnownTemplate known) {
+    TemplateRecipe recipe =
+        ofPackages(known.packages()).withMemoryMib(known.memoryMib()).withDiskMib(known.diskMib());
+    for (String command : known.run()) {
+      recipe = recipe.andRun(command);
+    }
+    return recipe;
   }
 
   public static TemplateRecipe ofPackages(List<String> names) {
