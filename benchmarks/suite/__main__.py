@@ -63,8 +63,10 @@ def measure(bench):
     bench.step("fan-out from a prewarmed pool", fanout.from_pool)
     if SCI in bench.templates:
         bench.step("fan-out with pandas and scikit-learn", fanout.fan_out, SCI, ", pandas and scikit-learn", SCI_CODE, SCI_ANSWER)
-    bench.step("branches of an idle child", branches.idle)
+    # Early: where the time of a run ends, what has no peer is left out first.
+    peers.measure(bench)
     bench.step("branches of a child that writes memory", branches.busy)
+    bench.step("branches of an idle child", branches.idle)
     bench.step("branches in a row", branches.row)
     bench.step("chain depth", branches.depth)
     bench.step("request rates", load.rates)
@@ -72,7 +74,6 @@ def measure(bench):
         bench.results.note("a thousand children: left out by --quick")
     else:
         bench.step("a thousand children", fanout.thousand)
-    peers.measure(bench)
 
 
 def main():
