@@ -164,16 +164,17 @@ public final class Exchange {
   }
 
   private byte[] boundedBody() {
-    if (request.headers().contentLength().orElse(0) > Limits.JSON_BYTES_MAX) {
-      throw tooLarge();
-    }
     if (!request.content().hasEntity()) {
       return new byte[0];
     }
     try (InputStream body = ClientStreams.input(request.content().inputStream(), transfers)) {
+      long announced = request.headers().contentLength().orElse(0);
+      if (announced > Limits.JSON_BYTES_MAX) {
+        throw tooLarge(body, announced);
+      }
       byte[] bytes = body.readNBytes(Limits.JSON_BYTES_MAX + 1);
       if (bytes.length > Limits.JSON_BYTES_MAX) {
-        throw tooLarge();
+        throw tooLarge(body, 0);
       }
       return bytes;
     } catch (IOException e) {
@@ -181,9 +182,19 @@ public final class Exchange {
     }
   }
 
-  private HttpFailure tooLarge() {
-    // The rest of the body is not read, so the connection cannot be used again.
+  /**
+   * A connection that is closed while its client still sends is reset, and the client may never
+   * read why: some of the rest is therefore read away first. The connection cannot be used again.
+   */
+  private HttpFailure tooLarge(InputStream body, long announced) throws IOException {
     closeConnection();
+    if (announced <= Limits.UNWANTED_BYTES_MAX) {
+      byte[] away = new byte[64 << 10];
+      long left = Limits.UNWANTED_BYTES_MAX;
+      for (int n = body.read(away); n >= 0 && left > n; n = body.read(away)) {
+        left -= n;
+      }
+    }
     return new HttpFailure(
         413,
         ErrorCode.INVALID_ARGUMENT,

@@ -7,6 +7,9 @@ public final class Limits {
   /** Body of a JSON request. */
   public static final int JSON_BYTES_MAX = 2 << 20;
 
+  /** Of a larger body so much is read away, so that its sender hears that it is too large. */
+  static final int UNWANTED_BYTES_MAX = 32 << 20;
+
   /** First line of a request: a guest's longest path with each byte percent-encoded, and more. */
   public static final int REQUEST_LINE_BYTES_MAX = 16384;
 
