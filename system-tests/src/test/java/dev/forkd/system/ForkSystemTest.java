@@ -158,7 +158,7 @@ class ForkSystemTest {
         new ForkSpec(Lab.PYTHON, 1, OptionalLong.empty(), false, false, false, "strongest");
     refused(ErrorCode.INVALID_ARGUMENT, "strongest", kvm);
     assertThat(Lab.engine().sandboxes()).isEmpty();
-    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.contents("run")).isEmpty();
   }
 
   private static void refused(ErrorCode code, String words, ForkSpec spec) {
@@ -186,7 +186,7 @@ class ForkSystemTest {
             ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.UNAVAILABLE));
     assertThat(Lab.eval(ids.get(1), "1 + 1")).isEqualTo("2");
     ids.forEach(Lab.engine()::kill);
-    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.contents("run")).isEmpty();
     assertThat(Lab.vmms()).isEmpty();
   }
 

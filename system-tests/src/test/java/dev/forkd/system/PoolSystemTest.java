@@ -42,7 +42,7 @@ class PoolSystemTest {
     await()
         .atMost(Duration.ofSeconds(20))
         .untilAsserted(() -> {
-          assertThat(Lab.contents("sandboxes")).isEmpty();
+          assertThat(Lab.contents("run")).isEmpty();
           assertThat(Lab.vmms()).isEmpty();
         });
     assertThat(Lab.unfinished()).isEmpty();

@@ -35,7 +35,7 @@ class RestartSystemTest {
   void nothingIsLeft() throws Exception {
     Lab.clean(Lab.engine());
     assertThat(Lab.vmms()).isEmpty();
-    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.contents("run")).isEmpty();
     assertThat(Lab.unfinished()).isEmpty();
     assertThat(sockets()).isEmpty();
     // The template's own: a root, a layer, a memory image.
@@ -47,7 +47,7 @@ class RestartSystemTest {
   /** Whatever zygotes have left anywhere, processes included. */
   private static List<String> zygotes() throws IOException {
     List<String> found = new ArrayList<>();
-    for (String folder : List.of("zygotes", "images", "run")) {
+    for (String folder : List.of("images", "run")) {
       try (Stream<Path> entries = Files.list(Lab.DATA_DIR.resolve(folder))) {
         entries
             .map(entry -> String.valueOf(entry.getFileName()))

@@ -32,7 +32,7 @@ class WorkspaceRestartTest {
   void nothingIsLeft() throws Exception {
     Lab.clean(Lab.engine());
     assertThat(Lab.vmms()).isEmpty();
-    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.contents("run")).isEmpty();
     assertThat(Lab.contents("snapshots")).containsExactly("python");
     assertThat(Lab.contents("ram")).hasSize(1);
     assertThat(Lab.unfinished()).isEmpty();

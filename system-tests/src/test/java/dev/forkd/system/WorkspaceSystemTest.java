@@ -41,7 +41,7 @@ class WorkspaceSystemTest {
     Lab.clean(Lab.engine());
     assertThat(Lab.vmms()).isEmpty();
     assertThat(Lab.unfinished()).isEmpty();
-    assertThat(Lab.contents("sandboxes")).isEmpty();
+    assertThat(Lab.contents("run")).isEmpty();
     assertThat(Lab.contents("snapshots")).containsExactly("python");
     assertThat(Lab.contents("ram")).hasSize(1);
     assertThat(Lab.contents("images").stream().filter(name -> !name.startsWith("empty-")))
