@@ -91,6 +91,18 @@ public interface ForkdEngine extends AutoCloseable {
   /** The guest's files. */
   GuestFiles files(SandboxId id);
 
+  /** The guest's processes that outlive the connection they were started from. */
+  GuestProcesses processes(SandboxId id);
+
+  /** The guest's TCP ports. */
+  GuestPorts ports(SandboxId id);
+
+  /** What the guest uses now. */
+  GuestUsage usage(SandboxId id);
+
+  /** Sandboxes that keep their id and have an end, as clients of hosting services know them. */
+  HostedSandboxes hosted();
+
   /** Counts for metrics. */
   EngineStats stats();
 

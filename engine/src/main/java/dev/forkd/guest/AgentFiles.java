@@ -2,7 +2,9 @@ package dev.forkd.guest;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestWatch;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -12,7 +14,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.OptionalInt;
 import tools.jackson.databind.JsonNode;
 
 /** A guest's files through its agent. */
@@ -29,7 +30,7 @@ public final class AgentFiles implements GuestFiles {
   }
 
   @Override
-  public long read(String path, OutputStream sink) {
+  public long read(String path, Range range, OutputStream sink) {
     return agent
         .call(Map.of("op", "read", "path", checked(path)), sink, STALL)
         .path("size")
@@ -37,12 +38,12 @@ public final class AgentFiles implements GuestFiles {
   }
 
   @Override
-  public long write(String path, InputStream source, OptionalInt mode, Optional<String> user) {
+  public long write(String path, InputStream source, WriteSpec spec) {
     Map<String, Object> request = new LinkedHashMap<>();
     request.put("op", "write");
     request.put("path", checked(path));
-    mode.ifPresent(bits -> request.put("mode", bits));
-    user.ifPresent(name -> request.put("user", name));
+    spec.mode().ifPresent(bits -> request.put("mode", bits));
+    spec.user().ifPresent(name -> request.put("user", name));
     AgentStream stream = agent.open(request);
     byte[] chunk = new byte[CHUNK_BYTES];
     try {
@@ -82,8 +83,30 @@ public final class AgentFiles implements GuestFiles {
   }
 
   @Override
-  public void makeDirectory(String path) {
+  public Entry follow(String path) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public List<Entry> tree(String path, int depth) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public boolean makeDirectory(String path, Optional<String> user) {
     agent.call(Map.of("op", "mkdir", "path", checked(path)), STALL);
+    return true;
+  }
+
+  @Override
+  public GuestWatch.Handle watch(
+      String path, boolean recursive, boolean entries, GuestWatch listener) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public GuestAccount account(String user) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
   }
 
   @Override
@@ -112,6 +135,10 @@ public final class AgentFiles implements GuestFiles {
         node.path("mode").asInt(0),
         node.path("uid").asInt(0),
         node.path("gid").asInt(0),
-        node.path("modifiedMillis").asLong(0));
+        node.path("modifiedMillis").asLong(0),
+        node.path("owner").asString(""),
+        node.path("group").asString(""),
+        Optional.empty(),
+        Map.of());
   }
 }

@@ -17,7 +17,11 @@ import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestPorts;
+import dev.forkd.engine.GuestProcesses;
 import dev.forkd.engine.GuestReport;
+import dev.forkd.engine.GuestUsage;
+import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.Pools;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.engine.SandboxView;
@@ -217,6 +221,26 @@ final class LocalEngine implements ForkdEngine {
   @Override
   public GuestFiles files(SandboxId id) {
     return new SandboxFiles(sandboxes.get(id));
+  }
+
+  @Override
+  public GuestProcesses processes(SandboxId id) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public GuestPorts ports(SandboxId id) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public GuestUsage usage(SandboxId id) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public HostedSandboxes hosted() {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
   }
 
   @Override

@@ -1,12 +1,15 @@
 package dev.forkd.local;
 
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestWatch;
 import dev.forkd.sandbox.Sandbox;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.function.Function;
 
 /** A sandbox's files; it runs while one of these does. */
@@ -25,13 +28,13 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
   }
 
   @Override
-  public long read(String path, OutputStream sink) {
-    return with(files -> files.read(path, sink));
+  public long read(String path, Range range, OutputStream sink) {
+    return with(files -> files.read(path, range, sink));
   }
 
   @Override
-  public long write(String path, InputStream source, OptionalInt mode, Optional<String> user) {
-    return with(files -> files.write(path, source, mode, user));
+  public long write(String path, InputStream source, WriteSpec spec) {
+    return with(files -> files.write(path, source, spec));
   }
 
   @Override
@@ -45,8 +48,29 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
   }
 
   @Override
-  public void makeDirectory(String path) {
-    run(files -> files.makeDirectory(path));
+  public Entry follow(String path) {
+    return with(files -> files.follow(path));
+  }
+
+  @Override
+  public List<Entry> tree(String path, int depth) {
+    return with(files -> files.tree(path, depth));
+  }
+
+  @Override
+  public boolean makeDirectory(String path, Optional<String> user) {
+    return with(files -> files.makeDirectory(path, user));
+  }
+
+  @Override
+  public GuestWatch.Handle watch(
+      String path, boolean recursive, boolean entries, GuestWatch listener) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public GuestAccount account(String user) {
+    return with(files -> files.account(user));
   }
 
   @Override

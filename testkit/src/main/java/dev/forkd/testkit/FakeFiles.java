@@ -2,7 +2,9 @@ package dev.forkd.testkit;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestWatch;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -11,7 +13,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Optional;
-import java.util.OptionalInt;
 import java.util.concurrent.ConcurrentSkipListMap;
 
 /** Files of a pretended guest, in memory. A directory is a path without bytes. */
@@ -30,7 +31,7 @@ final class FakeFiles implements GuestFiles {
   }
 
   @Override
-  public long read(String path, OutputStream sink) {
+  public long read(String path, Range range, OutputStream sink) {
     byte[] bytes =
         node(path)
             .bytes()
@@ -46,13 +47,13 @@ final class FakeFiles implements GuestFiles {
   }
 
   @Override
-  public long write(String path, InputStream source, OptionalInt mode, Optional<String> user) {
+  public long write(String path, InputStream source, WriteSpec spec) {
     try {
       byte[] bytes = source.readAllBytes();
       for (int i = path.indexOf('/', 1); i > 0; i = path.indexOf('/', i + 1)) {
         makeDirectory(path.substring(0, i));
       }
-      nodes.put(path, new Node(Optional.of(bytes), mode.orElse(0644)));
+      nodes.put(path, new Node(Optional.of(bytes), spec.mode().orElse(0644)));
       return bytes.length;
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -69,7 +70,11 @@ final class FakeFiles implements GuestFiles {
         node.mode(),
         0,
         0,
-        1_700_000_000_000L);
+        1_700_000_000_000L,
+        "root",
+        "root",
+        Optional.empty(),
+        Map.of());
   }
 
   @Override
@@ -84,8 +89,29 @@ final class FakeFiles implements GuestFiles {
   }
 
   @Override
-  public void makeDirectory(String path) {
-    nodes.putIfAbsent(path, new Node(Optional.empty(), 0755));
+  public Entry follow(String path) {
+    return stat(path);
+  }
+
+  @Override
+  public List<Entry> tree(String path, int depth) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public boolean makeDirectory(String path, Optional<String> user) {
+    return nodes.putIfAbsent(path, new Node(Optional.empty(), 0755)) == null;
+  }
+
+  @Override
+  public GuestWatch.Handle watch(
+      String path, boolean recursive, boolean entries, GuestWatch listener) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+  }
+
+  @Override
+  public GuestAccount account(String user) {
+    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
   }
 
   @Override

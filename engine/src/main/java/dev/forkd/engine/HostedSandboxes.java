@@ -1,0 +1,88 @@
+package dev.forkd.engine;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
+
+/**
+ * Hosted sandboxes: each keeps its id for life, whichever sandbox it has at the moment, has a time
+ * at which it ends, and can be paused and resumed. An unknown id is NOT_FOUND. They survive the
+ * daemon, and an end that came while no daemon ran is made up for.
+ */
+public interface HostedSandboxes {
+  /**
+   * Forks a sandbox for it.
+   *
+   * @throws dev.forkd.api.ForkdException NOT_FOUND when the snapshot does not exist
+   */
+  HostedView create(HostedSpec spec);
+
+  HostedView get(String id);
+
+  /** All of them, the youngest start first. */
+  List<HostedView> list();
+
+  /** Ends it, and removes what it was paused as. */
+  void kill(String id);
+
+  /** It ends so long from now. */
+  void setTimeout(String id, Duration timeout);
+
+  /** The same, unless it ends later anyway. */
+  void extend(String id, Duration timeout);
+
+  /**
+   * Saves its memory and disk and lets its sandbox go. What listens to it hears its end at once.
+   *
+   * @throws dev.forkd.api.ForkdException ALREADY_EXISTS when it is paused
+   */
+  void pause(String id);
+
+  /**
+   * Makes sure that it runs, and for so long at least.
+   *
+   * @return whether it was paused before
+   */
+  boolean resume(String id, Duration timeout);
+
+  /**
+   * Its sandbox, for a request to it. One that is paused and resumes by itself is resumed.
+   *
+   * @throws dev.forkd.api.ForkdException NOT_FOUND when it does not exist or is paused
+   */
+  SandboxId awake(String id);
+
+  /** Saves it as a snapshot of this tag while it lives on; a tag is made up when empty. */
+  Snapshot snapshot(String id, Optional<Tag> tag);
+
+  /**
+   * More of it, from this moment on.
+   *
+   * @return one outcome each: a new hosted sandbox, or why there is none
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is paused
+   */
+  List<HostedOutcome> fork(String id, int count, Duration timeout);
+
+  /**
+   * Tells when it stops running: killed, paused or at its end. What streams to it is to be cut
+   * then.
+   *
+   * @return stops telling when closed
+   */
+  Subscription onStop(String id, Runnable listener);
+
+  /** A standing wish to be told. */
+  interface Subscription extends AutoCloseable {
+    @Override
+    void close();
+  }
+
+  /** How one of several attempts ended. */
+  sealed interface HostedOutcome {
+    record Made(HostedView sandbox) implements HostedOutcome {}
+
+    record Failed(dev.forkd.api.ErrorCode code, String message) implements HostedOutcome {}
+  }
+}
