@@ -34,11 +34,19 @@ public interface HostedSandboxes {
   void extend(String id, Duration timeout);
 
   /**
-   * Saves its memory and disk and lets its sandbox go. What listens to it hears its end at once.
+   * Saves it and lets its sandbox go. What listens to it hears its end at once.
    *
    * @throws dev.forkd.api.ForkdException ALREADY_EXISTS when it is paused
    */
-  void pause(String id);
+  void pause(String id, PauseMode mode);
+
+  /** What is saved of a paused one. */
+  enum PauseMode {
+    /** Memory and disk: its processes go on when it is resumed. */
+    MEMORY,
+    /** Its processes are ended first: when it is resumed, it has its files and nothing runs. */
+    DISK
+  }
 
   /**
    * Makes sure that it runs, and for so long at least.
@@ -48,11 +56,12 @@ public interface HostedSandboxes {
   boolean resume(String id, Duration timeout);
 
   /**
-   * Its sandbox, for a request to it. One that is paused and resumes by itself is resumed.
+   * Its sandbox, for a request to it. One that is paused with its memory and resumes by itself is
+   * resumed, for {@code leastTimeout} or its own, whichever is longer.
    *
    * @throws dev.forkd.api.ForkdException NOT_FOUND when it does not exist or is paused
    */
-  SandboxId awake(String id);
+  SandboxId awake(String id, Duration leastTimeout);
 
   /** Saves it as a snapshot of this tag while it lives on; a tag is made up when empty. */
   Snapshot snapshot(String id, Optional<Tag> tag);

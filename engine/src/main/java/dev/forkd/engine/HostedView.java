@@ -8,11 +8,12 @@ import java.util.Optional;
  * A hosted sandbox as seen from outside at one moment.
  *
  * @param id lowercase letters and digits
- * @param spec as it was made, with the timeout it was given last
+ * @param spec as it was made
  * @param accessToken what requests to it show, if it is secured
  * @param started when it was made or resumed last
  * @param end when it is killed, or paused; of a paused one, when it was paused
  * @param sandbox its sandbox at the moment; empty while it is paused
+ * @param pausedDisk it is paused without its memory
  * @param cpuCount of its guest
  * @param memoryMib of its guest
  * @param diskMib of its guest
@@ -24,6 +25,7 @@ public record HostedView(
     Instant started,
     Instant end,
     Optional<SandboxId> sandbox,
+    boolean pausedDisk,
     int cpuCount,
     int memoryMib,
     int diskMib) {

@@ -31,10 +31,16 @@ public final class AgentFiles implements GuestFiles {
 
   @Override
   public long read(String path, Range range, OutputStream sink) {
-    return agent
-        .call(Map.of("op", "read", "path", checked(path)), sink, STALL)
-        .path("size")
-        .asLong(0);
+    Map<String, Object> request = new LinkedHashMap<>();
+    request.put("op", "read");
+    request.put("path", checked(path));
+    if (range.offset() > 0) {
+      request.put("offset", range.offset());
+    }
+    if (range.lengthBytes() < Long.MAX_VALUE) {
+      request.put("length", range.lengthBytes());
+    }
+    return agent.call(request, sink, STALL).path("size").asLong(0);
   }
 
   @Override
@@ -44,6 +50,7 @@ public final class AgentFiles implements GuestFiles {
     request.put("path", checked(path));
     spec.mode().ifPresent(bits -> request.put("mode", bits));
     spec.user().ifPresent(name -> request.put("user", name));
+    spec.metadata().ifPresent(words -> request.put("metadata", words));
     AgentStream stream = agent.open(request);
     byte[] chunk = new byte[CHUNK_BYTES];
     try {
@@ -75,38 +82,52 @@ public final class AgentFiles implements GuestFiles {
 
   @Override
   public List<Entry> list(String path) {
-    JsonNode entries =
-        agent.call(Map.of("op", "list", "path", checked(path)), STALL).path("entries");
+    return entries(agent.call(Map.of("op", "list", "path", checked(path)), STALL));
+  }
+
+  private static List<Entry> entries(JsonNode answer) {
     List<Entry> list = new ArrayList<>();
-    entries.forEach(node -> list.add(entry(node)));
+    answer.path("entries").forEach(node -> list.add(entry(node)));
     return list;
   }
 
   @Override
   public Entry follow(String path) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return entry(agent.call(Map.of("op", "stat", "path", checked(path), "follow", true), STALL));
   }
 
   @Override
   public List<Entry> tree(String path, int depth) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return entries(agent.call(Map.of("op", "tree", "path", checked(path), "depth", depth), STALL));
   }
 
   @Override
   public boolean makeDirectory(String path, Optional<String> user) {
-    agent.call(Map.of("op", "mkdir", "path", checked(path)), STALL);
-    return true;
+    Map<String, Object> request = new LinkedHashMap<>();
+    request.put("op", "mkdir");
+    request.put("path", checked(path));
+    user.ifPresent(name -> request.put("user", name));
+    return agent.call(request, STALL).path("made").asBoolean(true);
   }
 
   @Override
   public GuestWatch.Handle watch(
       String path, boolean recursive, boolean entries, GuestWatch listener) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    AgentStream stream =
+        agent.open(
+            Map.of(
+                "op", "watch", "path", checked(path), "recursive", recursive, "entries", entries));
+    return AgentWatch.begin(agent, stream, listener);
   }
 
   @Override
   public GuestAccount account(String user) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    JsonNode said = agent.call(Map.of("op", "account", "user", user), STALL);
+    return new GuestAccount(
+        said.path("name").asString(user),
+        said.path("uid").asInt(0),
+        said.path("gid").asInt(0),
+        said.path("home").asString("/"));
   }
 
   @Override
@@ -127,7 +148,11 @@ public final class AgentFiles implements GuestFiles {
     return path;
   }
 
-  private static Entry entry(JsonNode node) {
+  static Entry entry(JsonNode node) {
+    Map<String, String> metadata = new LinkedHashMap<>();
+    node.path("metadata")
+        .properties()
+        .forEach(e -> metadata.put(e.getKey(), e.getValue().asString("")));
     return new Entry(
         node.path("path").asString(""),
         node.path("type").asString("other"),
@@ -138,7 +163,7 @@ public final class AgentFiles implements GuestFiles {
         node.path("modifiedMillis").asLong(0),
         node.path("owner").asString(""),
         node.path("group").asString(""),
-        Optional.empty(),
-        Map.of());
+        GuestAgent.text(node, "target"),
+        metadata);
   }
 }

@@ -20,11 +20,20 @@ final class AgentStream {
   /** Most bytes of a request's JSON result that are accepted from a guest. */
   private static final int MAX_RESULT_BYTES = 8 << 20;
 
+  /** Notes and ends of directions that one request may have: they use up no credit. */
+  private static final int REMARKS_MAX = 16;
+
   private static final JsonMapper JSON = JsonMapper.shared();
 
   /** What the consumer sees. */
   sealed interface Item {
     record Data(int channel, byte[] bytes) implements Item {}
+
+    /** Something about the request before its end. */
+    record Note(JsonNode said) implements Item {}
+
+    /** No more data comes, though the request goes on. */
+    record Eof() implements Item {}
 
     record Ended(JsonNode result) implements Item {}
 
@@ -40,6 +49,7 @@ final class AgentStream {
   private final long[] receivedUnacknowledged = new long[Frame.CHANNELS];
   private final long[] receiveCredit = new long[Frame.CHANNELS];
   private long sendCredit = Frame.INITIAL_CREDIT_BYTES;
+  private int remarks;
   private boolean over;
 
   AgentStream(AgentChannel channel, int id) {
@@ -58,10 +68,14 @@ final class AgentStream {
     try {
       switch (frame.type()) {
         case Frame.DATA -> data(frame);
-        case Frame.EOF -> {}
+        case Frame.NOTE -> note(frame);
+        case Frame.EOF -> items.add(new Item.Eof());
         case Frame.WINDOW -> window(frame);
         case Frame.END, Frame.ERROR -> ending(frame);
         default -> throw FrameDecoder.broken("a frame of type " + frame.type() + " on a stream");
+      }
+      if ((frame.type() == Frame.NOTE || frame.type() == Frame.EOF) && ++remarks > REMARKS_MAX) {
+        throw FrameDecoder.broken("more than " + REMARKS_MAX + " notes about one request");
       }
       changed.signalAll();
       return over;
@@ -80,6 +94,14 @@ final class AgentStream {
       throw FrameDecoder.broken("more data than it was allowed to");
     }
     items.add(new Item.Data(on, frame.payload()));
+  }
+
+  private void note(Frame frame) {
+    try {
+      items.add(new Item.Note(JSON.readTree(frame.payload())));
+    } catch (JacksonException e) {
+      throw FrameDecoder.broken("a note that is not JSON");
+    }
   }
 
   private void window(Frame frame) {

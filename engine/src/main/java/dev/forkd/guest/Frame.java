@@ -27,6 +27,7 @@ record Frame(int stream, int type, int flags, byte[] payload) {
   static final int IDLE = 10;
   static final int READY = 11;
   static final int CLOCK = 12;
+  static final int NOTE = 13;
 
   /** Channels of a stream's data. */
   static final int CHANNEL_INPUT = 0;

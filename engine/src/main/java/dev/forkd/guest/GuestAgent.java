@@ -234,6 +234,7 @@ public final class GuestAgent implements AutoCloseable {
                 ErrorCode.CANCELLED, "the receiver of '" + what + "' went away", e);
           }
         }
+        case AgentStream.Item.Note _, AgentStream.Item.Eof _ -> {}
         case AgentStream.Item.Ended(JsonNode result) -> {
           return result;
         }
@@ -310,6 +311,39 @@ public final class GuestAgent implements AutoCloseable {
     request.put("background", spec.background());
     request.put("stdin", spec.interactive() || spec.stdin().length > 0);
     return new GuestExec(channel, channel.open(request), spec.timeout().plus(GRACE));
+  }
+
+  /** Ends all processes of the user's and what the interpreter holds, and flushes the disk. */
+  public void endProcesses(Duration timeout) {
+    call(Map.of("op", "reset"), timeout);
+  }
+
+  /** The guest's kept processes. */
+  public AgentProcesses processes() {
+    return new AgentProcesses(this);
+  }
+
+  /** See {@link AgentConnection#open}. */
+  public AgentConnection connect(int port, Runnable ended) {
+    return AgentConnection.open(this, port, ended);
+  }
+
+  /** What the guest uses now. */
+  public AgentUsage usage(Duration timeout) {
+    JsonNode said = call(Map.of("op", "usage"), timeout);
+    return new AgentUsage(
+        said.path("cpuCount").asInt(1),
+        said.path("cpuBusyMillis").asLong(0),
+        said.path("uptimeMillis").asLong(0),
+        said.path("memoryTotalBytes").asLong(0),
+        said.path("memoryUsedBytes").asLong(0),
+        said.path("memoryCacheBytes").asLong(0),
+        said.path("diskTotalBytes").asLong(0),
+        said.path("diskUsedBytes").asLong(0));
+  }
+
+  String who() {
+    return who;
   }
 
   /** The guest's files. */

@@ -40,6 +40,8 @@ public final class GuestExec {
             listener.stderr(bytes);
           }
         }
+        case AgentStream.Item.Note _, AgentStream.Item.Eof _ ->
+            throw FrameDecoder.broken("a note about a command");
         case AgentStream.Item.Ended(JsonNode result) -> {
           return exit(result);
         }
@@ -49,7 +51,7 @@ public final class GuestExec {
     }
   }
 
-  private static ExecExit exit(JsonNode result) {
+  static ExecExit exit(JsonNode result) {
     if (result.path("timedOut").asBoolean(false)) {
       return new ExecExit.TimedOut();
     }

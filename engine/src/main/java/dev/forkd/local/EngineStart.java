@@ -16,6 +16,7 @@ import dev.forkd.fork.WarmUp;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentEvents;
 import dev.forkd.guest.GuestAgent;
+import dev.forkd.hosted.HostedKeeper;
 import dev.forkd.linux.Cgroup;
 import dev.forkd.linux.CgroupSupport;
 import dev.forkd.memory.MemoryStore;
@@ -147,7 +148,14 @@ public final class EngineStart {
             new LocalWorkspaceHost(forker, brancher, sandboxes, snapshots, zygotes),
             InstantSource.system(),
             FaultPoint.ofSystem());
-    RecoveryReport recovery = new Recovery(parts).run().andSettled(workspaces.recover());
+    HostedKeeper hosted =
+        new HostedKeeper(
+            store,
+            workspaces,
+            new LocalHostedHost(sandboxes, brancher, snapshots, zygotes),
+            InstantSource.system());
+    RecoveryReport recovery =
+        new Recovery(parts).run().andSettled(workspaces.recover()).andSettled(hosted.recover());
     zygotes.prepare(newestTemplates(snapshots));
     PoolKeeper pools =
         new PoolKeeper(
@@ -169,6 +177,7 @@ public final class EngineStart {
             new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
         zygotes,
         workspaces,
+        hosted,
         pools,
         shared.admission(),
         recovery,

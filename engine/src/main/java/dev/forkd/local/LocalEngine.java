@@ -32,6 +32,8 @@ import dev.forkd.engine.Workspaces;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
+import dev.forkd.guest.AgentUsage;
+import dev.forkd.hosted.HostedKeeper;
 import dev.forkd.pool.PoolKeeper;
 import dev.forkd.sandbox.Admission;
 import dev.forkd.sandbox.Sandbox;
@@ -60,6 +62,7 @@ final class LocalEngine implements ForkdEngine {
   private final TemplateBaker baker;
   private final Zygotes zygotes;
   private final WorkspaceKeeper workspaces;
+  private final HostedKeeper hosted;
   private final PoolKeeper pools;
   private final Optional<Admission> admission;
   private final RecoveryReport recovery;
@@ -75,6 +78,7 @@ final class LocalEngine implements ForkdEngine {
       TemplateBaker baker,
       Zygotes zygotes,
       WorkspaceKeeper workspaces,
+      HostedKeeper hosted,
       PoolKeeper pools,
       Optional<Admission> admission,
       RecoveryReport recovery,
@@ -88,6 +92,7 @@ final class LocalEngine implements ForkdEngine {
     this.baker = baker;
     this.zygotes = zygotes;
     this.workspaces = workspaces;
+    this.hosted = hosted;
     this.pools = pools;
     this.admission = admission;
     this.recovery = recovery;
@@ -225,22 +230,33 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public GuestProcesses processes(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return new SandboxProcesses(sandboxes.get(id));
   }
 
   @Override
   public GuestPorts ports(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return new SandboxPorts(sandboxes.get(id));
   }
 
   @Override
   public GuestUsage usage(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    Sandbox sandbox = sandboxes.get(id);
+    try (Sandbox.Session session = sandbox.enter()) {
+      AgentUsage now = session.agent().usage(PING_TIMEOUT);
+      return new GuestUsage(
+          now.cpuCount(),
+          sandbox.cpuPercent(now),
+          now.memoryTotalBytes(),
+          now.memoryUsedBytes(),
+          now.memoryCacheBytes(),
+          now.diskTotalBytes(),
+          now.diskUsedBytes());
+    }
   }
 
   @Override
   public HostedSandboxes hosted() {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return hosted;
   }
 
   @Override
@@ -261,6 +277,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public void close() {
+    hosted.close();
     pools.close();
     brancher.drain(DRAIN);
     for (Sandbox sandbox : sandboxes.all()) {

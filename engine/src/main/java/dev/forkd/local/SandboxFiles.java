@@ -1,6 +1,5 @@
 package dev.forkd.local;
 
-import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
@@ -65,7 +64,33 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
   @Override
   public GuestWatch.Handle watch(
       String path, boolean recursive, boolean entries, GuestWatch listener) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    Sandbox.Session session = sandbox.enter();
+    try {
+      GuestWatch.Handle watch =
+          session.agent().files().watch(path, recursive, entries, ending(listener, session));
+      return () -> {
+        watch.close();
+        session.close();
+      };
+    } catch (RuntimeException e) {
+      session.close();
+      throw e;
+    }
+  }
+
+  private static GuestWatch ending(GuestWatch listener, Sandbox.Session session) {
+    return new GuestWatch() {
+      @Override
+      public void changed(Change change) {
+        listener.changed(change);
+      }
+
+      @Override
+      public void ended(ForkdException why) {
+        session.close();
+        listener.ended(why);
+      }
+    };
   }
 
   @Override

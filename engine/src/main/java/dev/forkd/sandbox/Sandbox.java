@@ -7,6 +7,7 @@ import dev.forkd.api.Tag;
 import dev.forkd.api.Threads;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.SandboxView;
+import dev.forkd.guest.AgentUsage;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
 import dev.forkd.vmm.RunningVm;
@@ -20,6 +21,7 @@ import java.util.OptionalLong;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -55,6 +57,8 @@ public final class Sandbox {
   private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
   private final ReentrantLock changing = new ReentrantLock();
+  private final AtomicReference<Optional<AgentUsage>> lastUsage =
+      new AtomicReference<>(Optional.empty());
   private volatile SandboxRecord record;
   private volatile boolean killed;
   private volatile boolean inDoubt;
@@ -450,6 +454,17 @@ public final class Sandbox {
     if (killed) {
       throw new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " is being killed");
     }
+  }
+
+  /** How busy the guest's CPUs were since this was asked last, in percent of all of them. */
+  public double cpuPercent(AgentUsage now) {
+    Optional<AgentUsage> before = lastUsage.getAndSet(Optional.of(now));
+    long millis = before.map(then -> now.uptimeMillis() - then.uptimeMillis()).orElse(0L);
+    if (millis <= 0) {
+      return 0;
+    }
+    double busy = now.cpuBusyMillis() - before.orElseThrow().cpuBusyMillis();
+    return Math.clamp(100 * busy / millis / Math.max(1, now.cpuCount()), 0, 100);
   }
 
   /** Counts a branch. */

@@ -105,6 +105,16 @@ final class SqliteSchema {
                 size INTEGER NOT NULL CHECK (size > 0),
                 prewarm INTEGER NOT NULL CHECK (prewarm IN (0, 1))
               ) STRICT
+              """),
+          List.of(
+              """
+              CREATE TABLE hosted (
+                id TEXT PRIMARY KEY NOT NULL,
+                detail_json TEXT NOT NULL,
+                disk_only INTEGER NOT NULL CHECK (disk_only IN (0, 1)),
+                started_unix_millis INTEGER NOT NULL,
+                end_unix_millis INTEGER NOT NULL
+              ) STRICT
               """));
 
   private SqliteSchema() {}

@@ -441,4 +441,19 @@ public final class SqliteStateStore implements StateStore {
   public List<PoolRow> listPools() {
     return read(Tx::listPools);
   }
+
+  @Override
+  public void putHosted(HostedRow row) {
+    write(tx -> tx.putHosted(row));
+  }
+
+  @Override
+  public boolean deleteHosted(String id) {
+    return inTransaction(tx -> tx.deleteHosted(id));
+  }
+
+  @Override
+  public List<HostedRow> listHosted() {
+    return read(Tx::listHosted);
+  }
 }

@@ -228,6 +228,40 @@ final class SqliteTx implements Tx {
         row -> new PoolRow(row.getString(1), row.getInt(2), row.getInt(3) != 0));
   }
 
+  @Override
+  public void putHosted(HostedRow row) {
+    update(
+        "INSERT INTO hosted (id, detail_json, disk_only, started_unix_millis, end_unix_millis)"
+            + " VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
+            + " detail_json = excluded.detail_json, disk_only = excluded.disk_only,"
+            + " started_unix_millis = excluded.started_unix_millis,"
+            + " end_unix_millis = excluded.end_unix_millis",
+        row.id(),
+        row.detailJson(),
+        row.diskOnly() ? 1 : 0,
+        row.startedUnixMillis(),
+        row.endUnixMillis());
+  }
+
+  @Override
+  public boolean deleteHosted(String id) {
+    return update("DELETE FROM hosted WHERE id = ?", id) > 0;
+  }
+
+  @Override
+  public List<HostedRow> listHosted() {
+    return query(
+        "SELECT id, detail_json, disk_only, started_unix_millis, end_unix_millis FROM hosted"
+            + " ORDER BY id",
+        row ->
+            new HostedRow(
+                row.getString(1),
+                row.getString(2),
+                row.getInt(3) != 0,
+                row.getLong(4),
+                row.getLong(5)));
+  }
+
   private SnapshotRow snapshot(ResultSet row) throws SQLException {
     return new SnapshotRow(
         row.getString(1),

@@ -69,4 +69,16 @@ public interface Tx {
   boolean deletePool(String tag);
 
   List<PoolRow> listPools();
+
+  /** Inserts or replaces. */
+  void putHosted(HostedRow row);
+
+  /**
+   * Removes the row.
+   *
+   * @return whether there was one
+   */
+  boolean deleteHosted(String id);
+
+  List<HostedRow> listHosted();
 }

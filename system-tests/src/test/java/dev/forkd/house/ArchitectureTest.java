@@ -36,6 +36,7 @@ class ArchitectureTest {
     "dev.forkd.pool..",
     "dev.forkd.branch..",
     "dev.forkd.workspace..",
+    "dev.forkd.hosted..",
     "dev.forkd.local..",
     "dev.forkd.template..",
     "dev.forkd.process..",

@@ -1,0 +1,179 @@
+package dev.forkd.hosted;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.WorkspaceName;
+import dev.forkd.engine.HostedSandboxes.Subscription;
+import dev.forkd.engine.HostedView;
+import dev.forkd.state.HostedRow;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.Optional;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.Future;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * One hosted sandbox: what is known of it, who changes it now, and who wants to hear that it stops.
+ * Its fields are changed by the holder of its turn only; anyone may read them.
+ */
+final class Hosted {
+  /** Longer than any change takes that has not failed. */
+  private static final Duration TURN_PATIENCE = Duration.ofSeconds(50);
+
+  private final String id;
+  private final HostedDetail detail;
+  private final ReentrantLock turn = new ReentrantLock(true);
+  private final Set<Runnable> stopListeners = ConcurrentHashMap.newKeySet();
+
+  /** Its sandbox, while it runs and is not about to stop. */
+  private volatile Optional<SandboxId> sandbox = Optional.empty();
+
+  private volatile Instant started;
+  private volatile Instant end;
+  private volatile boolean diskOnly;
+  private volatile boolean gone;
+  private volatile Optional<Future<?>> alarm = Optional.empty();
+
+  Hosted(String id, HostedDetail detail, Instant started, Instant end, boolean diskOnly) {
+    this.id = id;
+    this.detail = detail;
+    this.started = started;
+    this.end = end;
+    this.diskOnly = diskOnly;
+  }
+
+  String id() {
+    return id;
+  }
+
+  HostedDetail detail() {
+    return detail;
+  }
+
+  WorkspaceName workspace() {
+    return new WorkspaceName(id);
+  }
+
+  Optional<SandboxId> sandbox() {
+    return sandbox;
+  }
+
+  Instant started() {
+    return started;
+  }
+
+  Instant end() {
+    return end;
+  }
+
+  boolean diskOnly() {
+    return diskOnly;
+  }
+
+  boolean gone() {
+    return gone;
+  }
+
+  void runs(SandboxId in, Instant since, Instant until) {
+    started = since;
+    end = until;
+    diskOnly = false;
+    sandbox = Optional.of(in);
+  }
+
+  /** A change of its life before its turn is over: it can no longer be entered. */
+  void stops() {
+    sandbox = Optional.empty();
+    // Those that come from now on see that it has no sandbox.
+    stopListeners.forEach(Runnable::run);
+    stopListeners.clear();
+  }
+
+  /** It could not be stopped. */
+  void goesOn(SandboxId in) {
+    sandbox = Optional.of(in);
+    diskOnly = false;
+  }
+
+  void paused(Instant when, boolean withoutMemory) {
+    diskOnly = withoutMemory;
+    end = when;
+  }
+
+  void endsAt(Instant when) {
+    end = when;
+  }
+
+  void goes() {
+    gone = true;
+    sandbox = Optional.empty();
+  }
+
+  /** Replaces what wakes us at its end. */
+  void alarm(Optional<Future<?>> next) {
+    alarm.ifPresent(former -> former.cancel(false));
+    alarm = next;
+  }
+
+  Subscription onStop(Runnable listener) {
+    stopListeners.add(listener);
+    // It may have stopped just now, with the listener not yet there to hear it.
+    if (sandbox.isEmpty() && stopListeners.remove(listener)) {
+      listener.run();
+    }
+    return () -> stopListeners.remove(listener);
+  }
+
+  /** The right to change it. */
+  interface Turn extends AutoCloseable {
+    @Override
+    void close();
+  }
+
+  /**
+   * Waits for the right to change it.
+   *
+   * @throws ForkdException NOT_FOUND when it is gone, ABORTED when its turn does not come
+   */
+  Turn turn() {
+    boolean mine;
+    try {
+      mine = turn.tryLock(TURN_PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while waiting for " + id, e);
+    }
+    if (!mine) {
+      throw new ForkdException(
+          ErrorCode.ABORTED,
+          "sandbox " + id + " is being paused or resumed and does not get done; try again");
+    }
+    if (gone) {
+      turn.unlock();
+      throw HostedKeeper.notFound(id);
+    }
+    return turn::unlock;
+  }
+
+  HostedRow row() {
+    return new HostedRow(id, detail.toJson(), diskOnly, started.toEpochMilli(), end.toEpochMilli());
+  }
+
+  HostedView view() {
+    return new HostedView(
+        id,
+        detail.spec(),
+        detail.accessToken(),
+        started,
+        end,
+        sandbox,
+        sandbox.isEmpty() && diskOnly,
+        1,
+        detail.memoryMib(),
+        detail.diskMib());
+  }
+}

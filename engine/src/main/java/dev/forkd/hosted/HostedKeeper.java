@@ -1,0 +1,508 @@
+package dev.forkd.hosted;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.api.Threads;
+import dev.forkd.engine.HostedSandboxes;
+import dev.forkd.engine.HostedSpec;
+import dev.forkd.engine.HostedView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.WorkspaceSpec;
+import dev.forkd.engine.WorkspaceView;
+import dev.forkd.engine.Workspaces;
+import dev.forkd.state.HostedRow;
+import dev.forkd.state.StateStore;
+import java.security.SecureRandom;
+import java.time.Duration;
+import java.time.Instant;
+import java.time.InstantSource;
+import java.util.ArrayList;
+import java.util.Comparator;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Future;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.IntStream;
+
+/**
+ * Keeps hosted sandboxes. Each is a workspace of the same name, which has its sandbox or what it
+ * was saved as, and finds it again after a crash; what is written here is only what a workspace
+ * does not know. A row without a workspace is one that was never finished, or was deleted: it means
+ * nothing.
+ *
+ * <p>Thread-safe: changes of one wait for each other.
+ */
+public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
+  private static final System.Logger LOG = System.getLogger(HostedKeeper.class.getName());
+  private static final SecureRandom RANDOM = new SecureRandom();
+  private static final String ID_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789";
+  private static final int ID_LENGTH = 19;
+  private static final int TOKEN_BYTES = 20;
+
+  /** As far ahead as an end can be set; longer ones are that long. */
+  private static final Duration TIMEOUT_MAX = Duration.ofDays(365);
+
+  /** After an end that could not be brought about. */
+  private static final Duration END_RETRY = Duration.ofSeconds(10);
+
+  /** How many of one fork are made at once. */
+  private static final int FORKS_AT_ONCE = 4;
+
+  private final StateStore store;
+  private final Workspaces workspaces;
+  private final HostedHost host;
+  private final InstantSource clock;
+  private final ScheduledExecutorService alarms = Threads.clock("hosted-ends");
+  private final Map<String, Hosted> all = new ConcurrentHashMap<>();
+
+  public HostedKeeper(
+      StateStore store, Workspaces workspaces, HostedHost host, InstantSource clock) {
+    this.store = store;
+    this.workspaces = workspaces;
+    this.host = host;
+    this.clock = clock;
+  }
+
+  /**
+   * Takes up those of a former process. Call once, when workspaces are settled.
+   *
+   * @return what was done, for people
+   */
+  public List<String> recover() {
+    List<String> done = new ArrayList<>();
+    for (HostedRow row : store.listHosted()) {
+      try {
+        takeUp(row).ifPresent(done::add);
+      } catch (ForkdException e) {
+        done.add("not yet: hosted sandbox " + row.id() + ": " + e.message());
+      }
+    }
+    return done;
+  }
+
+  private Optional<String> takeUp(HostedRow row) {
+    Hosted hosted =
+        new Hosted(
+            row.id(),
+            HostedDetail.fromJson(row.detailJson()),
+            Instant.ofEpochMilli(row.startedUnixMillis()),
+            Instant.ofEpochMilli(row.endUnixMillis()),
+            row.diskOnly());
+    Optional<WorkspaceView> workspace = workspace(hosted);
+    if (workspace.isEmpty()) {
+      store.deleteHosted(row.id());
+      return Optional.of("removed: the record of hosted sandbox " + row.id() + ", which is gone");
+    }
+    all.put(row.id(), hosted);
+    switch (workspace.get().status()) {
+      case RUNNING -> {
+        hosted.runs(workspace.get().liveSandbox().orElseThrow(), hosted.started(), hosted.end());
+        arm(hosted);
+      }
+      case SUSPENDED -> {}
+      case STALE -> {
+        kill(row.id());
+        return Optional.of("removed: hosted sandbox " + row.id() + ", whose sandbox was lost");
+      }
+    }
+    return Optional.empty();
+  }
+
+  private Optional<WorkspaceView> workspace(Hosted hosted) {
+    try {
+      return Optional.of(workspaces.get(hosted.workspace()));
+    } catch (ForkdException e) {
+      if (e.code() == ErrorCode.NOT_FOUND) {
+        return Optional.empty();
+      }
+      throw e;
+    }
+  }
+
+  @Override
+  public HostedView create(HostedSpec spec) {
+    return create(spec, spec.snapshot());
+  }
+
+  private HostedView create(HostedSpec spec, Tag origin) {
+    HostedDetail detail =
+        HostedDetail.of(
+            spec, spec.secured() ? Optional.of(newToken()) : Optional.empty(), host.size(origin));
+    Instant now = clock.instant();
+    Hosted hosted = new Hosted(newId(), detail, now, now.plus(bounded(spec.timeout())), false);
+    // Its sandbox means nothing once the host has stopped, so neither does this.
+    save(hosted, false);
+    WorkspaceView workspace;
+    try {
+      workspace =
+          workspaces.create(new WorkspaceSpec(hosted.workspace(), origin, OptionalLong.empty()));
+    } catch (RuntimeException e) {
+      forgetQuietly(hosted, e);
+      throw e;
+    }
+    Instant begin = clock.instant();
+    hosted.runs(workspace.liveSandbox().orElseThrow(), begin, begin.plus(bounded(spec.timeout())));
+    all.put(hosted.id(), hosted);
+    arm(hosted);
+    return hosted.view();
+  }
+
+  private void forgetQuietly(Hosted hosted, RuntimeException cause) {
+    try {
+      store.deleteHosted(hosted.id());
+    } catch (RuntimeException e) {
+      // The next start removes it.
+      cause.addSuppressed(e);
+    }
+  }
+
+  @Override
+  public HostedView get(String id) {
+    return living(id).view();
+  }
+
+  @Override
+  public List<HostedView> list() {
+    return all.values().stream()
+        .filter(hosted -> !endedByItself(hosted))
+        .map(Hosted::view)
+        .sorted(Comparator.comparing(HostedView::started).reversed())
+        .toList();
+  }
+
+  private Hosted living(String id) {
+    Hosted hosted = all.get(id);
+    if (hosted == null || endedByItself(hosted)) {
+      throw notFound(id);
+    }
+    return hosted;
+  }
+
+  /** One whose sandbox has failed, or was killed by other means, is over. */
+  private boolean endedByItself(Hosted hosted) {
+    Optional<SandboxId> sandbox = hosted.sandbox();
+    if (sandbox.isEmpty() || host.living(sandbox.get())) {
+      return false;
+    }
+    Threads.virtual("end-" + hosted.id(), () -> endQuietly(hosted));
+    return true;
+  }
+
+  private void endQuietly(Hosted hosted) {
+    try {
+      // By the name of its sandbox no more: it may have been resumed meanwhile.
+      if (hosted.sandbox().filter(host::living).isEmpty()) {
+        kill(hosted.id());
+      }
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND) {
+        LOG.log(System.Logger.Level.WARNING, "end {0}: {1}", hosted.id(), e.message());
+      }
+    }
+  }
+
+  @Override
+  public void kill(String id) {
+    Hosted hosted = Optional.ofNullable(all.get(id)).orElseThrow(() -> notFound(id));
+    // What streams to it ends at once, also while somebody pauses it.
+    hosted.stops();
+    try (Hosted.Turn _ = hosted.turn()) {
+      hosted.stops();
+      hosted.alarm(Optional.empty());
+      if (workspace(hosted).isPresent()) {
+        workspaces.delete(hosted.workspace());
+      }
+      store.deleteHosted(id);
+      hosted.goes();
+      all.remove(id);
+    }
+  }
+
+  @Override
+  public void setTimeout(String id, Duration timeout) {
+    Hosted hosted = living(id);
+    try (Hosted.Turn _ = hosted.turn()) {
+      requireRunning(hosted);
+      endAt(hosted, clock.instant().plus(bounded(timeout)));
+    }
+  }
+
+  @Override
+  public void extend(String id, Duration timeout) {
+    Hosted hosted = living(id);
+    try (Hosted.Turn _ = hosted.turn()) {
+      requireRunning(hosted);
+      extend(hosted, timeout);
+    }
+  }
+
+  private void extend(Hosted hosted, Duration timeout) {
+    Instant wanted = clock.instant().plus(bounded(timeout));
+    if (wanted.isAfter(hosted.end())) {
+      endAt(hosted, wanted);
+    }
+  }
+
+  private void endAt(Hosted hosted, Instant end) {
+    hosted.endsAt(end);
+    save(hosted, false);
+    arm(hosted);
+  }
+
+  private SandboxId requireRunning(Hosted hosted) {
+    return hosted
+        .sandbox()
+        .orElseThrow(() ->
+            new ForkdException(
+                ErrorCode.FAILED_PRECONDITION,
+                "sandbox " + hosted.id() + " is paused; connect to it first, which resumes it"));
+  }
+
+  @Override
+  public void pause(String id, PauseMode mode) {
+    Hosted hosted = living(id);
+    try (Hosted.Turn _ = hosted.turn()) {
+      pause(hosted, mode);
+    }
+  }
+
+  private void pause(Hosted hosted, PauseMode mode) {
+    SandboxId sandbox =
+        hosted
+            .sandbox()
+            .orElseThrow(() ->
+                new ForkdException(
+                    ErrorCode.ALREADY_EXISTS, "sandbox " + hosted.id() + " is paused already"));
+    boolean withoutMemory = mode == PauseMode.DISK;
+    hosted.stops();
+    try {
+      if (withoutMemory) {
+        host.endProcesses(sandbox);
+      }
+      workspaces.suspend(hosted.workspace(), true);
+    } catch (RuntimeException e) {
+      hosted.goesOn(sandbox);
+      throw e;
+    }
+    hosted.alarm(Optional.empty());
+    hosted.paused(clock.instant(), withoutMemory);
+    save(hosted, true);
+  }
+
+  @Override
+  public boolean resume(String id, Duration timeout) {
+    Hosted hosted = living(id);
+    try (Hosted.Turn _ = hosted.turn()) {
+      if (hosted.sandbox().isPresent()) {
+        extend(hosted, timeout);
+        return false;
+      }
+      resume(hosted, timeout);
+      return true;
+    }
+  }
+
+  private SandboxId resume(Hosted hosted, Duration timeout) {
+    SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
+    Instant now = clock.instant();
+    hosted.runs(sandbox, now, now.plus(bounded(timeout)));
+    save(hosted, false);
+    arm(hosted);
+    return sandbox;
+  }
+
+  @Override
+  public SandboxId awake(String id, Duration leastTimeout) {
+    Hosted hosted = Optional.ofNullable(all.get(id)).orElseThrow(() -> notFound(id));
+    Optional<SandboxId> running = hosted.sandbox();
+    if (running.isPresent()) {
+      return running.get();
+    }
+    if (!hosted.detail().resumesBySelf()) {
+      throw notFound(id);
+    }
+    try (Hosted.Turn _ = hosted.turn()) {
+      Optional<SandboxId> meanwhile = hosted.sandbox();
+      if (meanwhile.isPresent()) {
+        return meanwhile.get();
+      }
+      if (hosted.diskOnly()) {
+        throw notFound(id);
+      }
+      Duration own = Duration.ofMillis(hosted.detail().timeoutMillis());
+      return resume(hosted, own.compareTo(leastTimeout) > 0 ? own : leastTimeout);
+    }
+  }
+
+  @Override
+  public Snapshot snapshot(String id, Optional<Tag> tag) {
+    Hosted hosted = living(id);
+    try (Hosted.Turn _ = hosted.turn()) {
+      return host.branch(
+          requireRunning(hosted), tag.orElseGet(() -> new Tag("snap-" + random(ID_LENGTH))));
+    }
+  }
+
+  @Override
+  public List<HostedOutcome> fork(String id, int count, Duration timeout) {
+    Hosted hosted = living(id);
+    Tag moment = new Tag("fork-" + random(ID_LENGTH));
+    try (Hosted.Turn _ = hosted.turn()) {
+      host.branch(requireRunning(hosted), moment);
+    }
+    HostedSpec like = hosted.detail().spec();
+    HostedSpec spec =
+        new HostedSpec(
+            like.snapshot(),
+            timeout,
+            like.metadata(),
+            like.env(),
+            like.attributes(),
+            like.atEnd(),
+            like.resumesBySelf(),
+            like.secured());
+    try (ExecutorService makers = Threads.virtualExecutor("fork-" + id, FORKS_AT_ONCE)) {
+      List<Future<HostedOutcome>> made =
+          IntStream.range(0, count)
+              .mapToObj(_ -> makers.submit(() -> outcome(spec, moment)))
+              .toList();
+      List<HostedOutcome> outcomes = new ArrayList<>();
+      for (Future<HostedOutcome> one : made) {
+        outcomes.add(one.get());
+      }
+      return outcomes;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while forking " + id, e);
+    } catch (ExecutionException e) {
+      throw new ForkdException(ErrorCode.INTERNAL, "forking " + id, e.getCause());
+    } finally {
+      host.remove(moment);
+    }
+  }
+
+  private HostedOutcome outcome(HostedSpec spec, Tag moment) {
+    try {
+      return new HostedOutcome.Made(create(spec, moment));
+    } catch (ForkdException e) {
+      return new HostedOutcome.Failed(e.code(), e.message());
+    }
+  }
+
+  @Override
+  public Subscription onStop(String id, Runnable listener) {
+    Hosted hosted = all.get(id);
+    if (hosted == null) {
+      listener.run();
+      return () -> {};
+    }
+    return hosted.onStop(listener);
+  }
+
+  private void arm(Hosted hosted) {
+    long millis = Math.max(0, Duration.between(clock.instant(), hosted.end()).toMillis());
+    arm(hosted, millis);
+  }
+
+  private void arm(Hosted hosted, long millis) {
+    hosted.alarm(
+        Optional.of(
+            alarms.schedule(
+                () -> {
+                  var _ = Threads.virtual("end-" + hosted.id(), () -> atEnd(hosted));
+                },
+                millis,
+                TimeUnit.MILLISECONDS)));
+  }
+
+  /** Its end has come, unless it was moved meanwhile. */
+  private void atEnd(Hosted hosted) {
+    try {
+      if (hosted.detail().atEnd() != HostedSpec.AtEnd.KILL) {
+        try (Hosted.Turn _ = hosted.turn()) {
+          if (isOver(hosted)) {
+            pause(
+                hosted,
+                hosted.detail().atEnd() == HostedSpec.AtEnd.PAUSE
+                    ? PauseMode.MEMORY
+                    : PauseMode.DISK);
+          }
+        }
+      } else if (isOver(hosted)) {
+        kill(hosted.id());
+      }
+    } catch (RuntimeException e) {
+      if (e instanceof ForkdException known && known.code() == ErrorCode.NOT_FOUND) {
+        return;
+      }
+      LOG.log(System.Logger.Level.WARNING, "the end of {0}: {1}", hosted.id(), e.getMessage());
+      arm(hosted, END_RETRY.toMillis());
+    }
+  }
+
+  private boolean isOver(Hosted hosted) {
+    return hosted.sandbox().isPresent() && !clock.instant().isBefore(hosted.end());
+  }
+
+  private void save(Hosted hosted, boolean durable) {
+    HostedRow row = hosted.row();
+    if (durable) {
+      store.putHosted(row);
+      return;
+    }
+    boolean _ =
+        store.untilHostStops(tx -> {
+          tx.putHosted(row);
+          return true;
+        });
+  }
+
+  private static Duration bounded(Duration timeout) {
+    if (timeout.isNegative()) {
+      return Duration.ZERO;
+    }
+    return timeout.compareTo(TIMEOUT_MAX) > 0 ? TIMEOUT_MAX : timeout;
+  }
+
+  static ForkdException notFound(String id) {
+    return new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + shortened(id) + " was not found");
+  }
+
+  private static String shortened(String id) {
+    return id.length() <= 64 ? id : id.substring(0, 64) + "…";
+  }
+
+  /** What a client may put into a host name: lowercase letters and digits, a letter first. */
+  private static String newId() {
+    return "i" + random(ID_LENGTH);
+  }
+
+  private static String random(int length) {
+    StringBuilder text = new StringBuilder();
+    for (int i = 0; i < length; i++) {
+      text.append(ID_CHARS.charAt(RANDOM.nextInt(ID_CHARS.length())));
+    }
+    return text.toString();
+  }
+
+  private static String newToken() {
+    byte[] bytes = new byte[TOKEN_BYTES];
+    RANDOM.nextBytes(bytes);
+    return HexFormat.of().formatHex(bytes);
+  }
+
+  /** Ends no sandbox: they go on, and the next process takes them up. */
+  @Override
+  public void close() {
+    alarms.shutdownNow();
+  }
+}

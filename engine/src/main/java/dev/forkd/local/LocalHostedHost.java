@@ -1,0 +1,62 @@
+package dev.forkd.local;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.branch.Brancher;
+import dev.forkd.engine.BranchSpec;
+import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.fork.Zygotes;
+import dev.forkd.hosted.HostedHost;
+import dev.forkd.sandbox.Sandbox;
+import dev.forkd.sandbox.Sandboxes;
+import dev.forkd.snapshot.SnapshotCatalog;
+import dev.forkd.snapshot.SnapshotManifest;
+import java.time.Duration;
+import java.util.Optional;
+
+/** What hosting needs, done by this engine's parts. */
+record LocalHostedHost(
+    Sandboxes sandboxes, Brancher brancher, SnapshotCatalog snapshots, Zygotes zygotes)
+    implements HostedHost {
+  private static final Duration END_TIMEOUT = Duration.ofSeconds(20);
+
+  @Override
+  public Size size(Tag snapshot) {
+    SnapshotManifest manifest = snapshots.require(snapshot);
+    return new Size(manifest.memoryMib(), Math.toIntExact(manifest.diskBytes() >> 20));
+  }
+
+  @Override
+  public boolean living(SandboxId sandbox) {
+    return sandboxes.find(sandbox).filter(found -> found.record().failure().isEmpty()).isPresent();
+  }
+
+  @Override
+  public Snapshot branch(SandboxId sandbox, Tag tag) {
+    return brancher.branch(
+        sandboxes.get(sandbox),
+        new BranchSpec(Optional.of(tag), BranchSpec.Mode.DIFF, Optional.empty()));
+  }
+
+  @Override
+  public void endProcesses(SandboxId sandbox) {
+    try (Sandbox.Session session = sandboxes.get(sandbox).enter()) {
+      session.agent().endProcesses(END_TIMEOUT);
+    }
+  }
+
+  @Override
+  public void remove(Tag tag) {
+    try {
+      snapshots.delete(tag, DeleteMode.REFUSE);
+      zygotes.prune();
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND && e.code() != ErrorCode.FAILED_PRECONDITION) {
+        throw e;
+      }
+    }
+  }
+}
