@@ -31,7 +31,7 @@ final class ClientStreams {
     }
   }
 
-  static OutputStream output(OutputStream out, TransferGuard transfers) {
+  static OutputStream output(OutputStream out, TransferGuard transfers, Cut cut) {
     return new FilterOutputStream(out) {
       @Override
       public void write(int b) throws IOException {
@@ -40,6 +40,10 @@ final class ClientStreams {
 
       @Override
       public void write(byte[] bytes, int from, int count) throws IOException {
+        if (count == 0) {
+          return; // The server would write a chunk of no bytes, which ends the answer.
+        }
+        cut.check();
         guarded(() -> {
           transfers.run(count, () -> out.write(bytes, from, count));
           return count;
@@ -48,6 +52,7 @@ final class ClientStreams {
 
       @Override
       public void flush() throws IOException {
+        cut.check();
         guarded(() -> {
           transfers.run(0, out::flush);
           return 0;
@@ -56,6 +61,7 @@ final class ClientStreams {
 
       @Override
       public void close() throws IOException {
+        cut.check();
         guarded(() -> {
           transfers.run(0, out::close);
           return 0;
@@ -64,7 +70,8 @@ final class ClientStreams {
     };
   }
 
-  static InputStream input(InputStream in, TransferGuard transfers) {
+  /** Input that may be silent for as long as it likes. */
+  static InputStream patient(InputStream in, Cut cut) {
     return new FilterInputStream(in) {
       @Override
       public int read() throws IOException {
@@ -74,6 +81,23 @@ final class ClientStreams {
 
       @Override
       public int read(byte[] bytes, int from, int count) throws IOException {
+        cut.check();
+        return guarded(() -> in.read(bytes, from, count));
+      }
+    };
+  }
+
+  static InputStream input(InputStream in, TransferGuard transfers, Cut cut) {
+    return new FilterInputStream(in) {
+      @Override
+      public int read() throws IOException {
+        byte[] one = new byte[1];
+        return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+      }
+
+      @Override
+      public int read(byte[] bytes, int from, int count) throws IOException {
+        cut.check();
         return guarded(() -> {
           int[] got = {-1};
           transfers.run(0, () -> got[0] = in.read(bytes, from, count));

@@ -50,16 +50,25 @@ final class Connections implements ServerConnectionSelector {
 
   @Override
   public ServerConnection connection(ConnectionContext context) {
-    return new Watched(http.connection(context));
+    Inbound inbound = new Inbound(context.dataReader());
+    return new Watched(http.connection(new HeardContext(context, inbound)), inbound);
+  }
+
+  /** Runs {@code action} when the client of the calling thread's connection has gone away. */
+  Cut.Standing onGone(Runnable action) {
+    Watched connection = byThread.get(Thread.currentThread());
+    return connection == null ? () -> {} : connection.inbound.onGone(action);
   }
 
   private final class Watched implements ServerConnection {
     private final ServerConnection connection;
+    private final Inbound inbound;
     private volatile long quietSinceNanos = System.nanoTime();
     private volatile boolean serving;
 
-    Watched(ServerConnection connection) {
+    Watched(ServerConnection connection, Inbound inbound) {
       this.connection = connection;
+      this.inbound = inbound;
     }
 
     @Override

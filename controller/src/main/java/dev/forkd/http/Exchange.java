@@ -8,6 +8,7 @@ import dev.forkd.api.rest.Json;
 import io.helidon.common.socket.SocketWriterException;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
+import io.helidon.http.Headers;
 import io.helidon.http.Status;
 import io.helidon.webserver.CloseConnectionException;
 import io.helidon.webserver.http.ServerRequest;
@@ -27,12 +28,14 @@ import org.jspecify.annotations.Nullable;
  * One request and its answer, in the few words the routes need. Used by the request's thread;
  * {@link NdjsonStream} is what other threads may write to.
  */
-public final class Exchange {
+public final class Exchange implements Head {
   private final ServerRequest request;
   private final ServerResponse response;
   private final String requestId;
   private final String rawPath;
   private final TransferGuard transfers;
+  private final Connections connections;
+  private final Cut cut = new Cut();
   private Map<String, String> segments = Map.of();
   private int status;
   private boolean started;
@@ -42,24 +45,51 @@ public final class Exchange {
       ServerResponse response,
       String rawPath,
       String requestId,
-      TransferGuard transfers) {
+      TransferGuard transfers,
+      Connections connections) {
     this.request = request;
     this.response = response;
     this.rawPath = rawPath;
     this.requestId = requestId;
     this.transfers = transfers;
+    this.connections = connections;
   }
 
   void matched(Map<String, String> found) {
     this.segments = found;
   }
 
+  @Override
   public String method() {
     return request.prologue().method().text();
   }
 
+  @Override
   public String rawPath() {
     return rawPath;
+  }
+
+  @Override
+  public String rawQuery() {
+    return request.prologue().query().rawValue();
+  }
+
+  @Override
+  public Headers headers() {
+    return request.headers();
+  }
+
+  /** Ends this request from outside. */
+  public Cut cut() {
+    return cut;
+  }
+
+  /**
+   * Runs {@code action}, which must not block, when the client has gone away or will send no more.
+   * To be called on the request's thread, its body read.
+   */
+  public Cut.Standing onGone(Runnable action) {
+    return connections.onGone(action);
   }
 
   public String requestId() {
@@ -67,19 +97,13 @@ public final class Exchange {
   }
 
   /** Whether the answer has begun, so that its status can no longer change. */
-  boolean started() {
+  public boolean started() {
     return started;
   }
 
   /** The status that was answered; 0 before. */
   int status() {
     return status;
-  }
-
-  Optional<String> header(HeaderName name) {
-    return request.headers().contains(name)
-        ? Optional.of(request.headers().get(name).get())
-        : Optional.empty();
   }
 
   /** A segment of the path in braces, decoded. */
@@ -167,7 +191,7 @@ public final class Exchange {
     if (!request.content().hasEntity()) {
       return new byte[0];
     }
-    try (InputStream body = ClientStreams.input(request.content().inputStream(), transfers)) {
+    try (InputStream body = ClientStreams.input(request.content().inputStream(), transfers, cut)) {
       long announced = request.headers().contentLength().orElse(0);
       if (announced > Limits.JSON_BYTES_MAX) {
         throw tooLarge(body, announced);
@@ -206,15 +230,17 @@ public final class Exchange {
   /** The body as it comes; its size is not limited here. */
   public InputStream bodyStream() {
     return request.content().hasEntity()
-        ? ClientStreams.input(request.content().inputStream(), transfers)
+        ? ClientStreams.input(request.content().inputStream(), transfers, cut)
         : InputStream.nullInputStream();
   }
 
-  void closeConnection() {
+  /** The connection is closed after the answer. */
+  public void closeConnection() {
     response.header(HeaderNames.CONNECTION, "close");
   }
 
-  void header(HeaderName name, String value) {
+  /** Sets a header of the answer. */
+  public void header(HeaderName name, String value) {
     response.header(name, value);
   }
 
@@ -256,7 +282,7 @@ public final class Exchange {
     begin(answerStatus);
     response.header(HeaderNames.CONTENT_TYPE, contentType);
     response.header(HeaderNames.CACHE_CONTROL, "no-store");
-    return ClientStreams.output(response.outputStream(), transfers);
+    return ClientStreams.output(response.outputStream(), transfers, cut);
   }
 
   private void begin(int answerStatus) {

@@ -49,6 +49,11 @@ public final class Failures {
               ErrorCode.CANCELLED.httpStatus(),
               ErrorCode.CANCELLED,
               String.valueOf(e.getMessage()));
+      case CutOffException e ->
+          new Rendered(
+              ErrorCode.UNAVAILABLE.httpStatus(),
+              ErrorCode.UNAVAILABLE,
+              String.valueOf(e.getMessage()));
       default -> {
         LOG.error("request {} met a defect", requestId, failure);
         yield new Rendered(

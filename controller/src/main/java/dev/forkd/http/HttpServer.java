@@ -18,6 +18,7 @@ import io.helidon.webserver.http.ServerRequest;
 import io.helidon.webserver.http.ServerResponse;
 import io.helidon.webserver.http1.Http1Config;
 import io.helidon.webserver.http1.Http1ConnectionSelector;
+import io.helidon.webserver.spi.ServerConnectionSelector;
 import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
@@ -25,6 +26,7 @@ import java.nio.file.Files;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.HexFormat;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
@@ -53,26 +55,21 @@ public final class HttpServer implements AutoCloseable {
   private final LongSupplier nanoClock;
   private final Activity activity;
   private final TransferGuard transfers;
-  private final Connections connections =
-      new Connections(
-          Http1ConnectionSelector.builder()
-              .config(
-                  Http1Config.builder()
-                      .maxPrologueLength(Limits.REQUEST_LINE_BYTES_MAX)
-                      .maxHeadersSize(Limits.HEADERS_BYTES_MAX)
-                      .build())
-              .build());
+  private final List<Surface> surfaces;
+  private final Connections connections;
   private final WebServer server;
   private volatile int port; // Set once by start; kept, as a stopped server has none.
 
   private HttpServer(
       ServerConfig config,
       Router router,
+      List<Surface> surfaces,
       Meters meters,
       InstantSource clock,
       LongSupplier nanoClock) {
     this.config = config;
     this.router = router;
+    this.surfaces = List.copyOf(surfaces);
     this.meters = meters;
     this.clock = clock;
     this.nanoClock = nanoClock;
@@ -81,6 +78,7 @@ public final class HttpServer implements AutoCloseable {
     Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
     this.audit = AuditLog.open(config.auditLog());
     this.transfers = new TransferGuard(config.patience());
+    this.connections = new Connections(selector());
     var builder =
         WebServer.builder()
             .address(config.bind().getAddress())
@@ -93,6 +91,7 @@ public final class HttpServer implements AutoCloseable {
             .connectionOptions(options -> options.tcpNoDelay(true).socketKeepAlive(true))
             .featuresDiscoverServices(false)
             .protocolsDiscoverServices(false)
+            .contentEncoding(new RawBodies())
             .addConnectionSelector(connections)
             .directHandlers(handlers -> {
               for (DirectHandler.EventType event : DirectHandler.EventType.values()) {
@@ -104,14 +103,63 @@ public final class HttpServer implements AutoCloseable {
     this.server = builder.build();
   }
 
-  /** Starts to listen. */
+  private ServerConnectionSelector selector() {
+    var selector =
+        Http1ConnectionSelector.builder()
+            .config(
+                Http1Config.builder()
+                    .maxPrologueLength(Limits.REQUEST_LINE_BYTES_MAX)
+                    .maxHeadersSize(Limits.HEADERS_BYTES_MAX)
+                    .build());
+    for (String protocol : Takeovers.PROTOCOLS) {
+      selector.putUpgrader(
+          protocol,
+          new Takeovers(protocol, surfaces, this::connections, activity, transfers, this::took));
+    }
+    return selector.build();
+  }
+
+  /** The connections, which are not there yet when the upgraders are made. */
+  private Connections connections() {
+    return connections;
+  }
+
+  /** Writes down a request that took its connection over. */
+  private void took(Head head, int status, Duration time) {
+    audit.record(
+        clock.instant(),
+        head.method(),
+        head.rawPath(),
+        status,
+        time.toNanos() / 1000,
+        head.header(HeaderNames.USER_AGENT).orElse(""),
+        HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong()));
+    meters.request("takeover", status, time);
+  }
+
+  /** Starts to listen, for the forkd REST interface only. */
   public static HttpServer start(
       ServerConfig config,
       Router router,
       Meters meters,
       InstantSource clock,
       LongSupplier nanoClock) {
-    HttpServer server = new HttpServer(config, router, meters, clock, nanoClock);
+    return start(config, router, List.of(), meters, clock, nanoClock);
+  }
+
+  /**
+   * Starts to listen.
+   *
+   * @param surfaces asked in this order before the router is; closed with the server
+   */
+  public static HttpServer start(
+      ServerConfig config,
+      Router router,
+      List<Surface> surfaces,
+      Meters meters,
+      InstantSource clock,
+      LongSupplier nanoClock) {
+    HttpServer server = new HttpServer(config, router, surfaces, meters, clock, nanoClock);
     server.server.start();
     if (!server.server.isRunning()) {
       // The library logs why and goes on; we cannot.
@@ -172,7 +220,7 @@ public final class HttpServer implements AutoCloseable {
     long beginNanos = nanoClock.getAsLong();
     String rawPath = request.prologue().uriPath().rawPath();
     String requestId = requestId(request);
-    Exchange exchange = new Exchange(request, response, rawPath, requestId, transfers);
+    Exchange exchange = new Exchange(request, response, rawPath, requestId, transfers, connections);
     exchange.header(REQUEST_ID, requestId);
     String route = "none";
     connections.serving(true);
@@ -233,9 +281,19 @@ public final class HttpServer implements AutoCloseable {
   private String route(Exchange exchange) {
     String name = "none";
     try {
+      for (Surface surface : surfaces) {
+        if (surface.takes(exchange)) {
+          name = surface.serve(exchange);
+          if (!exchange.started()) {
+            throw new IllegalStateException("surface route " + name + " did not answer");
+          }
+          return name;
+        }
+      }
       if (!BearerAuth.isExempt(exchange.rawPath())) {
         auth.check(exchange.header(HeaderNames.AUTHORIZATION));
       }
+      refuseEncodedBody(exchange);
       switch (router.find(exchange.method(), exchange.rawPath())) {
         case Router.Match.Found found -> {
           name = found.route().method() + " " + found.route().pattern();
@@ -262,6 +320,17 @@ public final class HttpServer implements AutoCloseable {
       fail(exchange, e);
     }
     return name;
+  }
+
+  /** No route of the REST interface undoes a compression. */
+  private static void refuseEncodedBody(Exchange exchange) {
+    Optional<String> encoding = exchange.header(HeaderNames.CONTENT_ENCODING);
+    if (encoding.isPresent() && !encoding.get().equalsIgnoreCase("identity")) {
+      throw new HttpFailure(
+          415,
+          ErrorCode.INVALID_ARGUMENT,
+          "a body with a Content-Encoding is not read here; send it as it is");
+    }
   }
 
   private static void fail(Exchange exchange, Throwable failure) {
@@ -327,6 +396,7 @@ public final class HttpServer implements AutoCloseable {
 
   /** Refuses new requests, waits for those under way, then stops listening. */
   public void stop(Duration drainTimeout) {
+    surfaces.forEach(Surface::close);
     try {
       if (!activity.drain(drainTimeout)) {
         LOG.warn("some requests did not end within {} s and are cut off", drainTimeout.toSeconds());

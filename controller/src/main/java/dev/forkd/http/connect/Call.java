@@ -1,0 +1,12 @@
+package dev.forkd.http.connect;
+
+import dev.forkd.http.Head;
+import java.time.Duration;
+import java.util.Optional;
+
+/**
+ * What a handler may want to know of a call besides its message.
+ *
+ * @param timeout after which the client no longer wants the answer
+ */
+public record Call(Head head, Optional<Duration> timeout) {}
