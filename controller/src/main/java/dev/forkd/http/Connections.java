@@ -7,6 +7,7 @@ import io.helidon.webserver.spi.ServerConnection;
 import io.helidon.webserver.spi.ServerConnectionSelector;
 import java.time.Duration;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
@@ -54,10 +55,9 @@ final class Connections implements ServerConnectionSelector {
     return new Watched(http.connection(new HeardContext(context, inbound)), inbound);
   }
 
-  /** Runs {@code action} when the client of the calling thread's connection has gone away. */
-  Cut.Standing onGone(Runnable action) {
-    Watched connection = byThread.get(Thread.currentThread());
-    return connection == null ? () -> {} : connection.inbound.onGone(action);
+  /** What the calling thread's connection receives; empty on a thread that has none. */
+  Optional<Inbound> inbound() {
+    return Optional.ofNullable(byThread.get(Thread.currentThread())).map(known -> known.inbound);
   }
 
   private final class Watched implements ServerConnection {

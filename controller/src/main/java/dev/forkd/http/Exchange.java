@@ -8,6 +8,7 @@ import dev.forkd.api.rest.Json;
 import io.helidon.common.socket.SocketWriterException;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
+import io.helidon.http.HeaderValues;
 import io.helidon.http.Headers;
 import io.helidon.http.Status;
 import io.helidon.webserver.CloseConnectionException;
@@ -34,7 +35,7 @@ public final class Exchange implements Head {
   private final String requestId;
   private final String rawPath;
   private final TransferGuard transfers;
-  private final Connections connections;
+  private final Optional<Inbound> inbound;
   private final Cut cut = new Cut();
   private Map<String, String> segments = Map.of();
   private int status;
@@ -46,13 +47,13 @@ public final class Exchange implements Head {
       String rawPath,
       String requestId,
       TransferGuard transfers,
-      Connections connections) {
+      Optional<Inbound> inbound) {
     this.request = request;
     this.response = response;
     this.rawPath = rawPath;
     this.requestId = requestId;
     this.transfers = transfers;
-    this.connections = connections;
+    this.inbound = inbound;
   }
 
   void matched(Map<String, String> found) {
@@ -86,10 +87,10 @@ public final class Exchange implements Head {
 
   /**
    * Runs {@code action}, which must not block, when the client has gone away or will send no more.
-   * To be called on the request's thread, its body read.
+   * To be called when the body has been read.
    */
   public Cut.Standing onGone(Runnable action) {
-    return connections.onGone(action);
+    return inbound.map(client -> client.onGone(action)).orElse(() -> {});
   }
 
   public String requestId() {
@@ -253,6 +254,37 @@ public final class Exchange implements Head {
   public void empty(int answerStatus) {
     begin(answerStatus);
     send(new byte[0]);
+  }
+
+  /** Answers with an empty body, and a reason in the words of whoever is answered for. */
+  public void empty(int answerStatus, String reason) {
+    begin(answerStatus);
+    response.status(Status.create(answerStatus, reason));
+    send(new byte[0]);
+  }
+
+  /** Adds a header to the answer, besides others of its name. */
+  public void addHeader(String name, String value) {
+    response.headers().add(HeaderValues.create(HeaderNames.create(name), value));
+  }
+
+  /**
+   * Answers with bytes as they come, with no headers but those that were set. The head is on its
+   * way when this returns.
+   */
+  public OutputStream raw(int answerStatus, String reason) {
+    begin(answerStatus);
+    response.status(Status.create(answerStatus, reason));
+    OutputStream out = response.outputStream();
+    try {
+      transfers.run(0, () -> HeadFlush.of(response));
+    } catch (IOException
+        | UncheckedIOException
+        | CloseConnectionException
+        | SocketWriterException e) {
+      throw new ClientGoneException(e);
+    }
+    return ClientStreams.output(out, transfers, cut);
   }
 
   public void bytes(int answerStatus, String contentType, byte[] body) {

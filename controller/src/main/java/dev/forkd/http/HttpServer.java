@@ -220,7 +220,8 @@ public final class HttpServer implements AutoCloseable {
     long beginNanos = nanoClock.getAsLong();
     String rawPath = request.prologue().uriPath().rawPath();
     String requestId = requestId(request);
-    Exchange exchange = new Exchange(request, response, rawPath, requestId, transfers, connections);
+    Exchange exchange =
+        new Exchange(request, response, rawPath, requestId, transfers, connections.inbound());
     exchange.header(REQUEST_ID, requestId);
     String route = "none";
     connections.serving(true);

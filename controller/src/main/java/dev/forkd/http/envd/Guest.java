@@ -1,0 +1,44 @@
+package dev.forkd.http.envd;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.GuestProcesses;
+import dev.forkd.http.Cut;
+import java.util.Map;
+
+/**
+ * The sandbox that a request is for.
+ *
+ * @param id as the client names it
+ * @param sandbox what it is at the moment
+ * @param template what it was made from, as the client names it
+ * @param env of every process
+ * @param stops tells when it stops
+ */
+public record Guest(
+    String id,
+    SandboxId sandbox,
+    String template,
+    ForkdEngine engine,
+    Map<String, String> env,
+    Stops stops) {
+  public Guest {
+    env = Map.copyOf(env);
+  }
+
+  /** Tells when a sandbox stops. */
+  @FunctionalInterface
+  public interface Stops {
+    /** Runs {@code action}, which must not block, when it stops. */
+    Cut.Standing on(Runnable action);
+  }
+
+  GuestFiles files() {
+    return engine.files(sandbox);
+  }
+
+  GuestProcesses processes() {
+    return engine.processes(sandbox);
+  }
+}

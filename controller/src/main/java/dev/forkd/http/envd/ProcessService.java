@@ -1,0 +1,256 @@
+package dev.forkd.http.envd;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
+import dev.forkd.engine.ExecExit;
+import dev.forkd.engine.GuestAccount;
+import dev.forkd.engine.GuestProcesses;
+import dev.forkd.engine.ProcessListener;
+import dev.forkd.engine.ProcessRef;
+import dev.forkd.engine.ProcessSpec;
+import dev.forkd.engine.ProcessStream;
+import dev.forkd.engine.ProcessView;
+import dev.forkd.engine.TerminalSize;
+import dev.forkd.http.ClientGoneException;
+import dev.forkd.http.CutOffException;
+import dev.forkd.http.Head;
+import dev.forkd.http.connect.Call;
+import dev.forkd.http.connect.ConnectCode;
+import dev.forkd.http.connect.ConnectException;
+import dev.forkd.http.connect.ConnectMessages;
+import dev.forkd.http.connect.MessageStream;
+import dev.forkd.http.connect.Method;
+import dev.forkd.http.connect.Service;
+import dev.forkd.http.envd.ProcessMessages.Config;
+import dev.forkd.http.envd.ProcessMessages.ConnectRequest;
+import dev.forkd.http.envd.ProcessMessages.Empty;
+import dev.forkd.http.envd.ProcessMessages.InputRequest;
+import dev.forkd.http.envd.ProcessMessages.ListReply;
+import dev.forkd.http.envd.ProcessMessages.Listed;
+import dev.forkd.http.envd.ProcessMessages.Pty;
+import dev.forkd.http.envd.ProcessMessages.Selector;
+import dev.forkd.http.envd.ProcessMessages.SignalRequest;
+import dev.forkd.http.envd.ProcessMessages.StartRequest;
+import dev.forkd.http.envd.ProcessMessages.UpdateRequest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.function.Function;
+
+/**
+ * {@code process.Process}: processes that outlive the stream they are watched by. Output goes
+ * straight from the engine's thread to the socket, so a slow client slows the process and nothing
+ * piles up; the request's thread waits for the end.
+ */
+final class ProcessService {
+  private static final int INPUT_CHUNK_BYTES = 16384;
+  private static final TerminalSize DEFAULT_SIZE = new TerminalSize(80, 24);
+
+  private ProcessService() {}
+
+  static Service<Guest> service() {
+    return new Service<>(
+        "process.Process",
+        List.of(
+            new Method.ServerStream<>("Start", StartRequest.class, ProcessService::start),
+            new Method.ServerStream<>("Connect", ConnectRequest.class, ProcessService::connect),
+            new Method.Unary<>("List", Empty.class, ProcessService::list),
+            new Method.Unary<>("SendInput", InputRequest.class, ProcessService::input),
+            new Method.Unary<>("CloseStdin", ConnectRequest.class, ProcessService::closeInput),
+            new Method.Unary<>("SendSignal", SignalRequest.class, ProcessService::signal),
+            new Method.Unary<>("Update", UpdateRequest.class, ProcessService::update),
+            new Method.NotOffered<>("StreamInput")));
+  }
+
+  private static void start(Guest guest, Call call, StartRequest ask, MessageStream answers) {
+    Config config =
+        ask.process()
+            .filter(process -> !process.cmd().isEmpty())
+            .orElseThrow(
+                () -> new ConnectException(ConnectCode.INVALID_ARGUMENT, "no command is given"));
+    Acting acting = Acting.of(guest.files(), call.head());
+    GuestAccount account = acting.account();
+    Optional<String> cwd = config.cwd().filter(given -> !given.isEmpty()).map(acting::path);
+    List<String> args = new ArrayList<>(List.of(config.cmd()));
+    args.addAll(config.args());
+    Map<String, String> env = ownEnv(guest, account);
+    env.putAll(config.envs());
+    ProcessSpec spec =
+        new ProcessSpec(
+            args,
+            env,
+            cwd,
+            Optional.of(account.name()),
+            ask.pty().map(ProcessService::size),
+            ask.stdin().orElse(true),
+            ask.tag(),
+            // None is no limit, which a client that gives no time does not mean.
+            call.timeout().map(time -> time.isZero() ? Duration.ofMillis(1) : time));
+    try {
+      follow(call.head(), answers, listener -> guest.processes().start(spec, listener));
+    } catch (ForkdException e) {
+      throw startFailure(guest, cwd, e);
+    }
+  }
+
+  /** What every process of a guest has, before what its start asks for. */
+  private static Map<String, String> ownEnv(Guest guest, GuestAccount account) {
+    Map<String, String> env = new HashMap<>();
+    env.put("HOME", account.home());
+    env.put("USER", account.name());
+    env.put("LOGNAME", account.name());
+    env.putAll(guest.env());
+    env.put("E2B_SANDBOX", "true");
+    env.put("E2B_SANDBOX_ID", guest.id());
+    env.put("E2B_TEMPLATE_ID", guest.template());
+    return env;
+  }
+
+  private static TerminalSize size(Pty pty) {
+    return pty.size().map(size -> new TerminalSize(size.cols(), size.rows())).orElse(DEFAULT_SIZE);
+  }
+
+  /** Clients look for the reason in these words. */
+  private static RuntimeException startFailure(
+      Guest guest, Optional<String> cwd, ForkdException failure) {
+    if (failure.code() != ErrorCode.INVALID_ARGUMENT || cwd.isEmpty()) {
+      return failure;
+    }
+    try {
+      guest.files().follow(cwd.get());
+      return failure;
+    } catch (ForkdException e) {
+      return e.code() == ErrorCode.NOT_FOUND
+          ? new ConnectException(
+              ConnectCode.INVALID_ARGUMENT, "cwd '" + cwd.get() + "' does not exist", failure)
+          : failure;
+    }
+  }
+
+  private static void connect(Guest guest, Call call, ConnectRequest ask, MessageStream answers) {
+    ProcessRef process = Selector.ref(ask.process());
+    follow(call.head(), answers, listener -> guest.processes().attach(process, listener));
+  }
+
+  /** Sends what a process tells until it ends, or nobody listens. */
+  private static void follow(
+      Head head, MessageStream answers, Function<ProcessListener, ProcessStream> opener) {
+    CompletableFuture<ExecExit> end = new CompletableFuture<>();
+    try (ProcessStream process = opener.apply(new Sender(answers, end))) {
+      Threads.virtual("process-wait", () -> await(process, end));
+      ExecExit exit = answers.until(end, KeepAlive.of(head), ProcessMessages.keepAlive());
+      answers.send(ProcessMessages.ended(exit));
+    }
+  }
+
+  private static void await(ProcessStream process, CompletableFuture<ExecExit> end) {
+    try {
+      end.complete(process.await());
+    } catch (RuntimeException e) {
+      end.completeExceptionally(e);
+    }
+  }
+
+  /** Passes on what the engine's thread hears; who cannot be told any more ends the call. */
+  private record Sender(MessageStream answers, CompletableFuture<ExecExit> end)
+      implements ProcessListener {
+    @Override
+    public void started(int pid) {
+      send(ProcessMessages.started(pid));
+    }
+
+    @Override
+    public void stdout(byte[] chunk) {
+      send(ProcessMessages.stdout(chunk));
+    }
+
+    @Override
+    public void stderr(byte[] chunk) {
+      send(ProcessMessages.stderr(chunk));
+    }
+
+    @Override
+    public void terminal(byte[] chunk) {
+      send(ProcessMessages.terminal(chunk));
+    }
+
+    private void send(Object message) {
+      if (end.isCompletedExceptionally()) {
+        return;
+      }
+      try {
+        answers.send(message);
+      } catch (ClientGoneException | CutOffException e) {
+        end.completeExceptionally(e);
+      }
+    }
+  }
+
+  private static Object list(Guest guest, Call call, Empty ask) {
+    return new ListReply(
+        guest.processes().list().stream().map(view -> listed(guest, view)).toList());
+  }
+
+  private static Listed listed(Guest guest, ProcessView view) {
+    ProcessSpec spec = view.spec();
+    Map<String, String> envs = new HashMap<>(spec.env());
+    // What every process has is not what this one was started with.
+    envs.keySet().removeAll(List.of("HOME", "USER", "LOGNAME"));
+    envs.keySet().removeIf(name -> name.startsWith("E2B_"));
+    envs.entrySet().removeAll(guest.env().entrySet());
+    return new Listed(
+        new Config(
+            spec.args().getFirst(), spec.args().subList(1, spec.args().size()), envs, spec.cwd()),
+        view.pid(),
+        spec.label());
+  }
+
+  private static Object input(Guest guest, Call call, InputRequest ask) {
+    ProcessRef process = Selector.ref(ask.process());
+    byte[] bytes =
+        ConnectMessages.bytes(ask.input().flatMap(input -> input.stdin().or(input::pty)));
+    GuestProcesses processes = guest.processes();
+    try {
+      for (int from = 0; from < bytes.length; from += INPUT_CHUNK_BYTES) {
+        processes.write(
+            process,
+            Arrays.copyOfRange(bytes, from, Math.min(bytes.length, from + INPUT_CHUNK_BYTES)));
+      }
+    } catch (ForkdException e) {
+      throw e.code() == ErrorCode.FAILED_PRECONDITION
+          ? new ConnectException(ConnectCode.INTERNAL, e.message(), e)
+          : e;
+    }
+    return new Empty();
+  }
+
+  private static Object closeInput(Guest guest, Call call, ConnectRequest ask) {
+    guest.processes().closeInput(Selector.ref(ask.process()));
+    return new Empty();
+  }
+
+  private static Object signal(Guest guest, Call call, SignalRequest ask) {
+    int number =
+        switch (ask.signal().map(String::valueOf).orElse("")) {
+          case "SIGNAL_SIGKILL", "9" -> 9;
+          case "SIGNAL_SIGTERM", "15" -> 15;
+          default ->
+              throw new ConnectException(
+                  ConnectCode.INVALID_ARGUMENT, "send SIGNAL_SIGTERM or SIGNAL_SIGKILL");
+        };
+    guest.processes().signal(Selector.ref(ask.process()), number);
+    return new Empty();
+  }
+
+  private static Object update(Guest guest, Call call, UpdateRequest ask) {
+    ProcessRef process = Selector.ref(ask.process());
+    ask.pty().ifPresent(pty -> guest.processes().resize(process, size(pty)));
+    return new Empty();
+  }
+}

@@ -1,0 +1,210 @@
+package dev.forkd.http.envd;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.engine.GuestFiles;
+import dev.forkd.http.ClientGoneException;
+import dev.forkd.http.Exchange;
+import io.helidon.http.Header;
+import io.helidon.http.HeaderNames;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.zip.GZIPInputStream;
+import java.util.zip.ZipException;
+import org.apache.commons.fileupload2.core.FileItemInput;
+import org.apache.commons.fileupload2.core.FileItemInputIterator;
+import org.apache.commons.fileupload2.core.FileUploadException;
+
+/** Files as the bodies of requests, one or several; they pass through in pieces. */
+final class Uploads {
+  private static final String METADATA = "x-metadata-";
+  private static final int METADATA_NAME_BYTES_MAX = 246;
+  private static final int METADATA_BYTES_MAX = 4096;
+
+  /** What is read of a refused body, so that its client comes to read the answer. */
+  private static final long DRAIN_BYTES_MAX = 64L << 20;
+
+  private final GuestFiles files;
+  private final Acting acting;
+  private final Optional<String> path;
+  private final Map<String, String> metadata;
+  private final Set<String> taken = new HashSet<>();
+  private final List<Written> written = new ArrayList<>();
+
+  /** What the client is told of a file. */
+  record Written(String name, String path, String type, Optional<Map<String, String>> metadata) {}
+
+  private Uploads(Exchange exchange, Guest guest) {
+    this.files = guest.files();
+    this.acting = Acting.as(files, Query.of(exchange, "username"));
+    this.path = Query.of(exchange, "path").filter(given -> !given.isEmpty());
+    this.metadata = metadata(exchange);
+  }
+
+  static void serve(Exchange exchange, Guest guest) {
+    @SuppressWarnings("resource") // The server's own.
+    InputStream body = exchange.bodyStream();
+    List<Written> written;
+    try {
+      written = new Uploads(exchange, guest).all(exchange, decoded(exchange, body));
+    } catch (IOException | UncheckedIOException e) {
+      throw unreadable(exchange, body, e);
+    } catch (ForkdException | RestFailure e) {
+      drain(exchange, body);
+      throw e;
+    }
+    exchange.json(200, written);
+  }
+
+  private static RuntimeException unreadable(Exchange exchange, InputStream body, Exception e) {
+    for (Throwable cause = e; cause != null; cause = cause.getCause()) {
+      if (cause instanceof ZipException) {
+        drain(exchange, body);
+        return new RestFailure(400, "the body is not gzip: " + cause.getMessage());
+      }
+      if (cause instanceof FileUploadException) {
+        drain(exchange, body);
+        return new RestFailure(400, "the body is no form: " + cause.getMessage());
+      }
+    }
+    return new ClientGoneException(e);
+  }
+
+  private static void drain(Exchange exchange, InputStream body) {
+    byte[] buffer = new byte[16384];
+    long left = DRAIN_BYTES_MAX;
+    try {
+      for (int got = 0; got >= 0 && left > 0; left -= got) {
+        got = body.read(buffer);
+      }
+    } catch (IOException e) {
+      throw new ClientGoneException(e);
+    }
+    if (left <= 0) {
+      exchange.closeConnection();
+    }
+  }
+
+  private static InputStream decoded(Exchange exchange, InputStream body) throws IOException {
+    String encoding =
+        exchange.header(HeaderNames.CONTENT_ENCODING).orElse("identity").toLowerCase(Locale.ROOT);
+    return switch (encoding) {
+      case "identity", "" -> body;
+      case "gzip", "x-gzip" -> new GZIPInputStream(body, 16384);
+      default -> throw new RestFailure(400, "content encoding '" + encoding + "' is not supported");
+    };
+  }
+
+  private List<Written> all(Exchange exchange, InputStream body) throws IOException {
+    String type = exchange.header(HeaderNames.CONTENT_TYPE).orElse("");
+    String kind = type.split(";", 2)[0].strip().toLowerCase(Locale.ROOT);
+    switch (kind) {
+      case "multipart/form-data" -> form(type, body);
+      case "application/octet-stream" ->
+          write(path.orElseThrow(() -> new RestFailure(400, "the path is missing")), body);
+      default ->
+          throw new RestFailure(
+              400, "send multipart/form-data or application/octet-stream, not '" + kind + "'");
+    }
+    if (written.isEmpty()) {
+      throw new RestFailure(400, "the form has no part named 'file'");
+    }
+    return written;
+  }
+
+  private void form(String type, InputStream body) throws IOException {
+    FileItemInputIterator parts = Forms.parts(type, body);
+    while (parts.hasNext()) {
+      FileItemInput part = parts.next();
+      if ("file".equals(part.getFieldName())) {
+        String target =
+            path.or(() -> Optional.ofNullable(part.getName()))
+                .filter(name -> !name.isEmpty())
+                .orElseThrow(() -> new RestFailure(400, "a part has no file name"));
+        try (InputStream content = part.getInputStream()) {
+          write(target, content);
+        }
+      }
+    }
+  }
+
+  private void write(String target, InputStream content) {
+    String whole = acting.path(target);
+    if (!taken.add(whole)) {
+      throw new RestFailure(400, "two files for the path '" + whole + "'");
+    }
+    try {
+      files.write(
+          whole,
+          content,
+          new GuestFiles.WriteSpec(
+              OptionalInt.empty(),
+              Optional.of(acting.account().name()),
+              metadata.isEmpty() ? Optional.empty() : Optional.of(metadata)));
+    } catch (ForkdException e) {
+      throw refusal(whole, e);
+    }
+    written.add(
+        new Written(
+            FilesystemMessages.name(whole),
+            whole,
+            "file",
+            metadata.isEmpty() ? Optional.empty() : Optional.of(metadata)));
+  }
+
+  private static RuntimeException refusal(String path, ForkdException e) {
+    return switch (e.code()) {
+      case FAILED_PRECONDITION, ALREADY_EXISTS, INVALID_ARGUMENT ->
+          new RestFailure(400, "path '" + path + "' cannot be written: " + e.message());
+      case RESOURCE_EXHAUSTED ->
+          // With a time to wait it is the host that is full, not the guest's disk.
+          e.details().containsKey(ForkdException.RETRY_AFTER_SECONDS)
+              ? e
+              : new RestFailure(507, "not enough space for '" + path + "': " + e.message());
+      default -> e;
+    };
+  }
+
+  private static Map<String, String> metadata(Exchange exchange) {
+    Map<String, String> metadata = new TreeMap<>();
+    int bytes = 0;
+    for (Header header : exchange.headers()) {
+      String name = header.headerName().lowerCase();
+      if (name.startsWith(METADATA)) {
+        String key = name.substring(METADATA.length());
+        String value = header.get();
+        bytes += key.length() + value.length();
+        if (key.isEmpty() || key.length() > METADATA_NAME_BYTES_MAX || !isPrintable(value)) {
+          throw new ForkdException(
+              ErrorCode.INVALID_ARGUMENT,
+              "metadata '"
+                  + key.substring(0, Math.min(key.length(), 100))
+                  + "': a name has 1 to "
+                  + METADATA_NAME_BYTES_MAX
+                  + " characters, a value only printable ASCII");
+        }
+        metadata.put(key, value);
+      }
+    }
+    if (bytes > METADATA_BYTES_MAX) {
+      throw new ForkdException(
+          ErrorCode.INVALID_ARGUMENT,
+          "metadata of " + bytes + " bytes; at most " + METADATA_BYTES_MAX);
+    }
+    return metadata;
+  }
+
+  private static boolean isPrintable(String value) {
+    return value.chars().allMatch(c -> c >= ' ' && c <= '~');
+  }
+}

@@ -1,0 +1,145 @@
+package dev.forkd.http.proxy;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.HostedSandboxes;
+import dev.forkd.engine.HostedView;
+import dev.forkd.engine.SandboxView;
+import dev.forkd.http.Head;
+import dev.forkd.http.envd.Access;
+import dev.forkd.http.envd.Envd;
+import dev.forkd.http.envd.Guest;
+import io.helidon.http.HeaderNames;
+import java.util.Map;
+import java.util.Optional;
+
+/** A sandbox that requests can be for, and what they must show. */
+sealed interface Target {
+  String id();
+
+  /**
+   * Lets a request to one of its ports in or not.
+   *
+   * @throws ForkdException UNAUTHENTICATED when it may not
+   */
+  void check(Head head, int port, Access access);
+
+  /**
+   * The sandbox, running. To be called after {@link #check}.
+   *
+   * @throws ForkdException NOT_FOUND when it does not run, and is not to be resumed for this
+   */
+  Guest awake(Head head);
+
+  /** What the request shows for us alone, and the guest must not see. */
+  boolean isOurs(String headerName, String value);
+
+  /** The one with this id; empty when there is none. */
+  static Optional<Target> find(ForkdEngine engine, String daemonToken, String id) {
+    try {
+      return Optional.of(new Hosted(engine, engine.hosted().get(id)));
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND) {
+        throw e;
+      }
+    }
+    if (!SandboxId.isLegal(id)) {
+      return Optional.empty();
+    }
+    try {
+      SandboxView view = engine.sandbox(new SandboxId(id));
+      return view.failure().isPresent()
+          ? Optional.empty()
+          : Optional.of(new Plain(engine, daemonToken, view));
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND) {
+        throw e;
+      }
+      return Optional.empty();
+    }
+  }
+
+  /** One with a life of its own: it may be paused, and its ports but one are open to everybody. */
+  record Hosted(ForkdEngine engine, HostedView view) implements Target {
+    @Override
+    public String id() {
+      return view.id();
+    }
+
+    @Override
+    public void check(Head head, int port, Access access) {
+      if (port == Envd.PORT && !head.rawPath().equals(Envd.HEALTH)) {
+        view.accessToken().ifPresent(token -> access.check(head, token));
+      }
+    }
+
+    @Override
+    public Guest awake(Head head) {
+      if (view.paused() && (!view.spec().resumesBySelf() || isMereLook(head))) {
+        throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id() + " is paused");
+      }
+      HostedSandboxes hosted = engine.hosted();
+      SandboxId sandbox = hosted.awake(id());
+      return new Guest(
+          id(),
+          sandbox,
+          view.spec().snapshot().value(),
+          engine,
+          view.spec().env(),
+          action -> {
+            HostedSandboxes.Subscription subscription = hosted.onStop(id(), action);
+            if (!hosted.get(id()).sandbox().equals(Optional.of(sandbox))) {
+              action.run(); // It stopped before anybody listened.
+            }
+            return subscription::close;
+          });
+    }
+
+    /** Whoever shows nothing may ask how it is, but not wake it. */
+    private boolean isMereLook(Head head) {
+      return head.rawPath().equals(Envd.HEALTH)
+          && view.accessToken().filter(token -> !Access.shows(head, token)).isPresent();
+    }
+
+    @Override
+    public boolean isOurs(String headerName, String value) {
+      return false;
+    }
+  }
+
+  /** One of forkd's own, of which the daemon's token opens all. */
+  record Plain(ForkdEngine engine, String daemonToken, SandboxView view) implements Target {
+    private static final String BEARER = "Bearer ";
+
+    @Override
+    public String id() {
+      return view.id().value();
+    }
+
+    @Override
+    public void check(Head head, int port, Access access) {
+      Optional<String> authorization = head.header(HeaderNames.AUTHORIZATION);
+      if (authorization.isEmpty() || !isBearer(authorization.get())) {
+        access.check(head, daemonToken);
+      }
+    }
+
+    private boolean isBearer(String value) {
+      return value.startsWith(BEARER)
+          && Access.same(value.substring(BEARER.length()).strip(), daemonToken);
+    }
+
+    @Override
+    public Guest awake(Head head) {
+      return new Guest(id(), view.id(), view.snapshot().value(), engine, Map.of(), _ -> () -> {});
+    }
+
+    @Override
+    public boolean isOurs(String headerName, String value) {
+      return (headerName.equals("authorization") && isBearer(value))
+          || (headerName.equals("x-access-token") && Access.same(value, daemonToken));
+    }
+  }
+}
