@@ -8,6 +8,8 @@ import dev.forkd.engine.RecoveryReport;
 import dev.forkd.http.HttpServer;
 import dev.forkd.http.Limits;
 import dev.forkd.http.ServerConfig;
+import dev.forkd.http.e2b.E2bApi;
+import dev.forkd.http.proxy.Gateway;
 import dev.forkd.http.rest.RestRoutes;
 import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.metrics.Meters;
@@ -16,6 +18,7 @@ import java.net.InetSocketAddress;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
+import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.LongSupplier;
@@ -67,6 +70,9 @@ final class Daemon implements AutoCloseable {
                   config.bind(), token, config.auditLog().orElse(dataDir.auditLog()), config.tls()),
               RestRoutes.router(
                   engine, meters, nanoClock, ForkdVersion.CURRENT, stopRequested::countDown),
+              List.of(
+                  new Gateway(engine, token, clock),
+                  new E2bApi(engine, token, config.domain(), clock)),
               meters,
               clock,
               nanoClock);

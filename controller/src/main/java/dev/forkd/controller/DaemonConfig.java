@@ -11,6 +11,7 @@ import java.util.Optional;
  *
  * @param tokenFile the data directory's own, made when missing, if empty
  * @param auditLog the data directory's own if empty
+ * @param domain what sandboxes' host names end with, as E2B's clients are told; may have a port
  * @param queueMax requests that may wait for a core
  * @param idleExit end after so long without a request; never if empty
  */
@@ -24,4 +25,5 @@ record DaemonConfig(
     boolean background,
     Optional<Duration> idleExit,
     boolean killOnExit,
-    int queueMax) {}
+    int queueMax,
+    Optional<String> domain) {}

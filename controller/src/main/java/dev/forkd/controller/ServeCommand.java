@@ -14,6 +14,7 @@ import java.time.InstantSource;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -102,6 +103,14 @@ final class ServeCommand implements Callable<Integer> {
   @Nullable Integer queueMax;
 
   @Option(
+      names = "--domain",
+      paramLabel = "NAME[:PORT]",
+      description =
+          "What host names of sandboxes end with: PORT-SANDBOX.NAME (FORKD_DOMAIN; default: E2B's"
+              + " clients use their own E2B_DOMAIN).")
+  @Nullable String domain;
+
+  @Option(
       names = "--idle-exit-secs",
       paramLabel = "SECS",
       description = "Stop after so long without a request (default: never).")
@@ -112,6 +121,10 @@ final class ServeCommand implements Callable<Integer> {
       hidden = true,
       description = "Flags of other forkd daemons; everything is in the data directory here.")
   @Nullable Path unused;
+
+  /** RFC 1123, and a port. */
+  private static final Pattern DOMAIN =
+      Pattern.compile("[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:[0-9]{1,5})?");
 
   private final EngineOpener opener;
   private final Map<String, String> environment;
@@ -168,7 +181,18 @@ final class ServeCommand implements Callable<Integer> {
         background,
         idleExit(),
         killOnExit,
-        queueMax());
+        queueMax(),
+        domain());
+  }
+
+  private Optional<String> domain() {
+    Optional<String> name = domain != null ? Optional.of(domain) : variable("FORKD_DOMAIN");
+    name.ifPresent(text -> {
+      if (!DOMAIN.matcher(text).matches()) {
+        throw invalid("--domain is '" + text + "'; it must be a host name, with a port if need be");
+      }
+    });
+    return name;
   }
 
   private int cap() {

@@ -56,7 +56,8 @@ public final class Exchange implements Head {
     this.inbound = inbound;
   }
 
-  void matched(Map<String, String> found) {
+  /** The segments of the path in braces. */
+  public void matched(Map<String, String> found) {
     this.segments = found;
   }
 

@@ -38,14 +38,17 @@ public final class HeadFlush implements SinkProvider<Object> {
   }
 
   @Override
-  @SuppressWarnings("unchecked") // Asked only for the type that it supports.
+  @SuppressWarnings({"unchecked", "TypeParameterUnusedInFormals"}) // Its own type is asked for.
   public <X extends Sink<Object>> X create(SinkProviderContext context) {
     context.flushHeaders();
     return (X) new Nothing();
   }
 
   @Override
-  @SuppressWarnings("removal") // Must be there until the library drops it; nobody calls it.
+  @SuppressWarnings({
+    "removal",
+    "TypeParameterUnusedInFormals"
+  }) // Must be there until the library drops it; nobody calls it.
   public <X extends Sink<Object>> X create(
       ServerResponse response, BiConsumer<Object, MediaType> consumer, Runnable closing) {
     throw new UnsupportedOperationException("needs a newer server");

@@ -64,7 +64,8 @@ class DaemonTest {
         false,
         idleExit,
         false,
-        64);
+        64,
+        Optional.empty());
   }
 
   private Daemon start(EngineOpener opener) {
@@ -153,7 +154,8 @@ class DaemonTest {
               false,
               Optional.empty(),
               false,
-              64);
+              64,
+              Optional.empty());
       assertThatThrownBy(
               () -> Daemon.start(config, _ -> engine, InstantSource.system(), System::nanoTime))
           .isInstanceOf(ForkdException.class)
@@ -246,7 +248,8 @@ class DaemonTest {
                 false,
                 Optional.empty(),
                 false,
-                2048));
+                2048,
+                Optional.empty()));
     ServeCommand told =
         new ServeCommand(
             FakeDaemonMain::open,

@@ -51,9 +51,11 @@ public interface HostedSandboxes {
   /**
    * Makes sure that it runs, and for so long at least.
    *
+   * @param fresh one that was paused comes back with its files and nothing that runs, as if it had
+   *     been paused without its memory
    * @return whether it was paused before
    */
-  boolean resume(String id, Duration timeout);
+  boolean resume(String id, Duration timeout, boolean fresh);
 
   /**
    * Its sandbox, for a request to it. One that is paused with its memory and resumes by itself is

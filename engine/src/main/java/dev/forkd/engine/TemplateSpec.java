@@ -1,5 +1,6 @@
 package dev.forkd.engine;
 
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.Tag;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -34,6 +35,20 @@ public record TemplateSpec(
   public TemplateSpec {
     runCommands = List.copyOf(runCommands);
     warmCode = List.copyOf(warmCode);
+  }
+
+  /** The recipe of a template that forkd knows how to make. */
+  public static TemplateSpec of(KnownTemplate known) {
+    return new TemplateSpec(
+        known.tag(),
+        new Source.Packages(known.packages()),
+        Optional.empty(),
+        known.memoryMib(),
+        known.diskMib(),
+        known.run(),
+        List.of(),
+        Duration.ofMinutes(5),
+        false);
   }
 
   /** Where a root file system comes from. */

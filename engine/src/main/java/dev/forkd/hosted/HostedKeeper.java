@@ -299,14 +299,17 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   @Override
-  public boolean resume(String id, Duration timeout) {
+  public boolean resume(String id, Duration timeout, boolean fresh) {
     Hosted hosted = living(id);
     try (Hosted.Turn _ = hosted.turn()) {
       if (hosted.sandbox().isPresent()) {
         extend(hosted, timeout);
         return false;
       }
-      resume(hosted, timeout);
+      SandboxId sandbox = resume(hosted, timeout);
+      if (fresh) {
+        host.endProcesses(sandbox);
+      }
       return true;
     }
   }

@@ -76,7 +76,7 @@ final class FilesystemMessages {
     /** Of an entry that was followed: of a link, what it leads to is told. */
     static EntryInfo of(Entry entry) {
       return new EntryInfo(
-          name(entry.path()),
+          FilesystemMessages.name(entry.path()),
           switch (entry.type()) {
             case "file" -> "FILE_TYPE_FILE";
             case "directory" -> "FILE_TYPE_DIRECTORY";
@@ -86,7 +86,7 @@ final class FilesystemMessages {
           entry.path(),
           Long.toString(entry.sizeBytes()),
           entry.mode() & PERMISSIONS,
-          permissions(entry),
+          FilesystemMessages.permissions(entry),
           entry.owner(),
           entry.group(),
           Instant.ofEpochMilli(entry.modifiedUnixMillis()).toString(),
@@ -130,8 +130,8 @@ final class FilesystemMessages {
 
   record ListReply(List<EntryInfo> entries) {}
 
-  record Change(String name, String type, Optional<EntryInfo> entry) {
-    static Change of(GuestWatch.Change change) {
+  record ChangeEvent(String name, String type, Optional<EntryInfo> entry) {
+    static ChangeEvent of(GuestWatch.Change change) {
       String type =
           switch (change.kind()) {
             case CREATED -> "EVENT_TYPE_CREATE";
@@ -140,17 +140,18 @@ final class FilesystemMessages {
             case RENAMED -> "EVENT_TYPE_RENAME";
             case MODE_CHANGED -> "EVENT_TYPE_CHMOD";
           };
-      return new Change(change.name(), type, change.entry().map(EntryInfo::of));
+      return new ChangeEvent(change.name(), type, change.entry().map(EntryInfo::of));
     }
   }
 
   /** One of the three. */
-  record WatchReply(Optional<Empty> start, Optional<Change> filesystem, Optional<Empty> keepalive) {
+  record WatchReply(
+      Optional<Empty> start, Optional<ChangeEvent> filesystem, Optional<Empty> keepalive) {
     static WatchReply started() {
       return new WatchReply(Optional.of(new Empty()), Optional.empty(), Optional.empty());
     }
 
-    static WatchReply of(Change change) {
+    static WatchReply of(ChangeEvent change) {
       return new WatchReply(Optional.empty(), Optional.of(change), Optional.empty());
     }
 
@@ -161,5 +162,5 @@ final class FilesystemMessages {
 
   record WatcherReply(String watcherId) {}
 
-  record EventsReply(List<Change> events) {}
+  record EventsReply(List<ChangeEvent> events) {}
 }

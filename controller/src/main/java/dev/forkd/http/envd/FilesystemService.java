@@ -12,7 +12,7 @@ import dev.forkd.http.connect.ConnectException;
 import dev.forkd.http.connect.MessageStream;
 import dev.forkd.http.connect.Method;
 import dev.forkd.http.connect.Service;
-import dev.forkd.http.envd.FilesystemMessages.Change;
+import dev.forkd.http.envd.FilesystemMessages.ChangeEvent;
 import dev.forkd.http.envd.FilesystemMessages.Empty;
 import dev.forkd.http.envd.FilesystemMessages.EntryInfo;
 import dev.forkd.http.envd.FilesystemMessages.EntryReply;
@@ -179,7 +179,7 @@ final class FilesystemService {
       try {
         open.await();
         if (!end.isDone()) {
-          answers.send(WatchReply.of(Change.of(change)));
+          answers.send(WatchReply.of(ChangeEvent.of(change)));
         }
       } catch (ClientGoneException | CutOffException e) {
         end.completeExceptionally(e);

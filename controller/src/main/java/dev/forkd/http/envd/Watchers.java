@@ -6,7 +6,7 @@ import dev.forkd.engine.GuestWatch;
 import dev.forkd.http.Cut;
 import dev.forkd.http.connect.ConnectCode;
 import dev.forkd.http.connect.ConnectException;
-import dev.forkd.http.envd.FilesystemMessages.Change;
+import dev.forkd.http.envd.FilesystemMessages.ChangeEvent;
 import java.util.ArrayDeque;
 import java.util.HexFormat;
 import java.util.List;
@@ -35,7 +35,7 @@ final class Watchers {
   private final class Watcher implements GuestWatch {
     private final String guest;
     private final ReentrantLock lock = new ReentrantLock();
-    private final Queue<Change> events = new ArrayDeque<>();
+    private final Queue<ChangeEvent> events = new ArrayDeque<>();
     private boolean lost;
     private boolean over;
     private Optional<GuestWatch.Handle> handle = Optional.empty();
@@ -50,7 +50,7 @@ final class Watchers {
       lock.lock();
       try {
         if (events.size() < EVENTS_MAX) {
-          events.add(Change.of(change));
+          events.add(ChangeEvent.of(change));
         } else {
           lost = true;
         }
@@ -99,11 +99,11 @@ final class Watchers {
       standing.ifPresent(Cut.Standing::close);
     }
 
-    List<Change> drain(String id) {
+    List<ChangeEvent> drain(String id) {
       lock.lock();
       try {
         if (!lost) {
-          List<Change> all = List.copyOf(events);
+          List<ChangeEvent> all = List.copyOf(events);
           events.clear();
           return all;
         }
@@ -161,7 +161,7 @@ final class Watchers {
   }
 
   /** What happened since the last time. */
-  List<Change> drain(Guest guest, String id) {
+  List<ChangeEvent> drain(Guest guest, String id) {
     return mine(guest, id).drain(id);
   }
 

@@ -29,7 +29,7 @@ final class GuestRequest {
    *
    * @param chunked its body comes in chunks
    */
-  static byte[] single(Head head, Target target, boolean chunked) {
+  static byte[] single(Head head, Target target, int port, boolean chunked) {
     Set<String> dropped = new HashSet<>(HOP_BY_HOP);
     head.header(HeaderNames.CONNECTION)
         .ifPresent(names ->
@@ -40,21 +40,27 @@ final class GuestRequest {
     return text(
         head,
         target,
+        port,
         dropped,
         chunked ? "Transfer-Encoding: chunked\r\nConnection: close\r\n" : "Connection: close\r\n");
   }
 
   /** One that wants to leave HTTP. */
-  static byte[] upgrade(Head head, Target target) {
-    return text(head, target, Set.of(), "");
+  static byte[] upgrade(Head head, Target target, int port) {
+    return text(head, target, port, Set.of(), "");
   }
 
-  private static byte[] text(Head head, Target target, Set<String> dropped, String added) {
+  private static byte[] text(
+      Head head, Target target, int port, Set<String> dropped, String added) {
     StringBuilder text = new StringBuilder();
     text.append(head.method()).append(' ').append(head.target()).append(" HTTP/1.1\r\n");
     for (Header header : head.headers()) {
       String name = header.headerName().lowerCase();
       if (dropped.contains(name)) {
+        continue;
+      }
+      if (name.equals("host") && target.maskedHost(port).isPresent()) {
+        text.append("Host: ").append(target.maskedHost(port).get()).append("\r\n");
         continue;
       }
       for (String value : header.allValues()) {

@@ -61,7 +61,7 @@ final class PortRelay {
         chunked || !exchange.header(HeaderNames.CONTENT_LENGTH).orElse("0").strip().equals("0");
     try (PortConnection guest = ports.connect();
         Cut.Standing _ = exchange.cut().on(() -> Threads.virtual("relay-cut", guest::close))) {
-      send(guest.output(), GuestRequest.single(exchange, target, chunked));
+      send(guest.output(), GuestRequest.single(exchange, target, ports.port(), chunked));
       if (hasBody) {
         Threads.virtual("relay-up", () -> upload(guest, chunked));
       } else {

@@ -14,6 +14,10 @@ record Ports(Guest guest, Address address, Cut cut) {
 
   private static final Duration FIRST_PAUSE = Duration.ofMillis(50);
 
+  int port() {
+    return address.port();
+  }
+
   /**
    * Connects.
    *

@@ -8,10 +8,15 @@ import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedView;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.http.Head;
+import dev.forkd.http.e2b.Attributes;
 import dev.forkd.http.envd.Access;
 import dev.forkd.http.envd.Envd;
 import dev.forkd.http.envd.Guest;
+import dev.forkd.http.envd.RestFailure;
+import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
+import java.time.Duration;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
 
@@ -32,6 +37,11 @@ sealed interface Target {
    * @throws ForkdException NOT_FOUND when it does not run, and is not to be resumed for this
    */
   Guest awake(Head head);
+
+  /** The host that a server in it is to see instead of the one that the client named. */
+  default Optional<String> maskedHost(int port) {
+    return Optional.empty();
+  }
 
   /** What the request shows for us alone, and the guest must not see. */
   boolean isOurs(String headerName, String value);
@@ -63,6 +73,11 @@ sealed interface Target {
 
   /** One with a life of its own: it may be paused, and its ports but one are open to everybody. */
   record Hosted(ForkdEngine engine, HostedView view) implements Target {
+    /** What one that a request has resumed is given at least. */
+    private static final Duration LEAST_TIMEOUT = Duration.ofMinutes(5);
+
+    private static final HeaderName TRAFFIC_TOKEN = HeaderNames.create("e2b-traffic-access-token");
+
     @Override
     public String id() {
       return view.id();
@@ -70,7 +85,9 @@ sealed interface Target {
 
     @Override
     public void check(Head head, int port, Access access) {
-      if (port == Envd.PORT && !head.rawPath().equals(Envd.HEALTH)) {
+      if (port != Envd.PORT) {
+        Attributes.trafficToken(view.spec()).ifPresent(token -> checkTraffic(head, token));
+      } else if (!head.rawPath().equals(Envd.HEALTH)) {
         view.accessToken().ifPresent(token -> access.check(head, token));
       }
     }
@@ -81,13 +98,13 @@ sealed interface Target {
         throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id() + " is paused");
       }
       HostedSandboxes hosted = engine.hosted();
-      SandboxId sandbox = hosted.awake(id());
+      SandboxId sandbox = hosted.awake(id(), LEAST_TIMEOUT);
       return new Guest(
           id(),
           sandbox,
           view.spec().snapshot().value(),
           engine,
-          view.spec().env(),
+          environment(),
           action -> {
             HostedSandboxes.Subscription subscription = hosted.onStop(id(), action);
             if (!hosted.get(id()).sandbox().equals(Optional.of(sandbox))) {
@@ -97,15 +114,33 @@ sealed interface Target {
           });
     }
 
+    private Map<String, String> environment() {
+      Map<String, String> env = new HashMap<>(Attributes.environment(id(), view.spec()));
+      env.putAll(view.spec().env());
+      return env;
+    }
+
     /** Whoever shows nothing may ask how it is, but not wake it. */
     private boolean isMereLook(Head head) {
       return head.rawPath().equals(Envd.HEALTH)
           && view.accessToken().filter(token -> !Access.shows(head, token)).isPresent();
     }
 
+    private static void checkTraffic(Head head, String token) {
+      if (head.header(TRAFFIC_TOKEN).filter(given -> Access.same(given, token)).isEmpty()) {
+        throw new RestFailure(
+            403, "this sandbox is not public: send its token as " + TRAFFIC_TOKEN.lowerCase());
+      }
+    }
+
     @Override
     public boolean isOurs(String headerName, String value) {
-      return false;
+      return headerName.equals(TRAFFIC_TOKEN.lowerCase());
+    }
+
+    @Override
+    public Optional<String> maskedHost(int port) {
+      return Attributes.maskHost(view.spec()).map(host -> host.replace("${PORT}", "" + port));
     }
   }
 

@@ -53,7 +53,7 @@ final class UpgradeRelay {
     }
     try (PortConnection guest = connection;
         Cut.Standing _ = cut.on(() -> Threads.virtual("relay-cut", guest::close))) {
-      guest.output().write(GuestRequest.upgrade(head, target));
+      guest.output().write(GuestRequest.upgrade(head, target, ports.port()));
       guest.output().flush();
       InputStream back = new BufferedInputStream(guest.input(), BUFFER_BYTES);
       GuestResponse response = GuestResponse.read(back);

@@ -1,0 +1,48 @@
+package dev.forkd.http.e2b;
+
+import dev.forkd.engine.HostedSpec;
+import java.util.Map;
+import java.util.Optional;
+
+/** What this interface keeps with a hosted sandbox, by name. */
+public final class Attributes {
+  /** The template as it was asked for. */
+  static final String TEMPLATE = "template";
+
+  /** What requests to its ports must show. */
+  static final String TRAFFIC_TOKEN = "traffic_token";
+
+  /** The host that its servers are to see; {@code ${PORT}} in it stands for the port. */
+  static final String MASK_HOST = "mask_host";
+
+  private Attributes() {}
+
+  private static Optional<String> of(HostedSpec spec, String name) {
+    return Optional.ofNullable(spec.attributes().get(name));
+  }
+
+  static Optional<String> template(HostedSpec spec) {
+    return of(spec, TEMPLATE);
+  }
+
+  /** What requests to its ports must show; empty when they are open to everybody. */
+  public static Optional<String> trafficToken(HostedSpec spec) {
+    return of(spec, TRAFFIC_TOKEN);
+  }
+
+  /** The host that its servers are to see instead of the one that the client named. */
+  public static Optional<String> maskHost(HostedSpec spec) {
+    return of(spec, MASK_HOST);
+  }
+
+  /** The environment that every process of the sandbox has, beside what its maker wants. */
+  public static Map<String, String> environment(String id, HostedSpec spec) {
+    return Map.of(
+        "E2B_SANDBOX",
+        "true",
+        "E2B_SANDBOX_ID",
+        id,
+        "E2B_TEMPLATE_ID",
+        template(spec).orElse(spec.snapshot().value()));
+  }
+}
