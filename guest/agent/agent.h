@@ -19,7 +19,7 @@
 #define MAX_EVALS 64
 
 enum frame_type {
-  F_SYNC = 1, F_OPEN, F_DATA, F_EOF, F_WINDOW, F_SIGNAL, F_CANCEL, F_END, F_ERROR, F_IDLE, F_READY, F_CLOCK
+  F_SYNC = 1, F_OPEN, F_DATA, F_EOF, F_WINDOW, F_SIGNAL, F_CANCEL, F_END, F_ERROR, F_IDLE, F_READY, F_CLOCK, F_NOTE
 };
 enum { FLAG_MORE = 1 };
 enum { CH_IN = 0, CH_OUT = 1, CH_ERR = 2 };
@@ -73,6 +73,7 @@ extern bool host_mode;
 void channel_open(int fd);
 void channel_closed(void);
 bool channel_crowded(void);
+void resume_output(void);
 void channel_flush(void);
 void channel_set_token(const uint8_t token[TOKEN_BYTES]);
 void send_frame(uint32_t stream, enum frame_type type, int flags, const void *data, size_t size);
@@ -105,10 +106,40 @@ struct spawn {
   size_t group_count;
   bool drop_user;
   int fds[3];
+  bool terminal; /* descriptor 0 becomes its controlling terminal */
   int keep_fd; /* passed on as descriptor 3, or -1 */
   int cgroup_fd; /* or -1 */
 };
 bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step);
+
+/* command.c */
+struct account { uid_t uid; gid_t gid; char name[64], home[256]; };
+struct command {
+  char **argv, **env;
+  struct account account;
+  gid_t groups[64];
+  struct spawn spawn; /* its descriptors are the caller's */
+};
+bool command_prepare(struct command *c, struct stream *s, json_t *request); /* or has answered */
+void command_fail(struct command *c, struct stream *s, int error, const char *step);
+void command_free(struct command *c);
+
+/* process.c */
+bool process_start(struct stream *s, const char *op, json_t *request);
+bool process_reaped(pid_t pid, int status);
+int64_t process_next_deadline(void);
+void process_check_deadlines(void);
+void process_resume_output(void);
+int process_running(void);
+
+/* ports.c */
+void port_connect(struct stream *s, json_t *request);
+int64_t port_next_deadline(void);
+void port_check_deadlines(void);
+void port_resume_output(void);
+
+/* watch.c */
+void watch_start(struct stream *s, const char *path, json_t *request);
 
 /* eval.c */
 void eval_start(struct stream *s, json_t *request);
@@ -127,6 +158,11 @@ void eval_check_deadlines(void);
 /* files.c */
 bool files_start(struct stream *s, const char *op, json_t *request);
 
+/* entry.c */
+json_t *entry_of(const char *path); /* itself; null with errno */
+json_t *entry_followed(const char *path);
+void entry_names_begin(void); /* names of owners are looked up anew */
+
 /* guest.c */
 bool guest_start(struct stream *s, const char *op, json_t *request);
 void guest_clock(uint64_t unix_nanos);
@@ -137,6 +173,9 @@ void guest_identity_init(void);
 extern int cgroup_user_fd, cgroup_eval_fd;
 void cgroup_init(void);
 int cgroup_user_processes(void);
+bool cgroup_user_busy(void); /* more runs than the template's services */
+void cgroup_note_services(void);
+bool cgroup_kill_user(void);
 int cgroup_eval_tasks(void);
 bool cgroup_freeze(void);
 bool cgroup_user_frozen(void);
@@ -156,7 +195,7 @@ bool write_file(const char *path, const char *text);
 ssize_t read_file(const char *path, char *into, size_t size);
 void to_hex(const uint8_t *data, size_t size, char *hex);
 bool from_hex(const char *hex, uint8_t *data, size_t size);
-struct account { uid_t uid; gid_t gid; char name[64], home[256]; };
+void set_nonblocking(int fd);
 bool find_account(const char *name, struct account *account);
 size_t find_groups(const struct account *account, gid_t *groups, size_t max);
 

@@ -46,7 +46,64 @@ static int read_number(int fd) {
   return atoi(text);
 }
 
-int cgroup_user_processes(void) { return user_pids < 0 ? exec_running() : read_number(user_pids); }
+int cgroup_user_processes(void) { return user_pids < 0 ? exec_running() + process_running() : read_number(user_pids); }
+
+/* The template's services: what ran when it was settled. */
+#define MAX_SERVICES 64
+static struct service {
+  pid_t pid;
+  unsigned long long started;
+} services[MAX_SERVICES];
+static int service_count, service_tasks;
+
+/* When a process began, in clock ticks since boot: tells it from another with its number. */
+static unsigned long long start_of(pid_t pid) {
+  char path[64], text[1024];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  if (read_file(path, text, sizeof text) <= 0) return 0;
+  char *at = strrchr(text, ')'); /* the name before it may hold anything */
+  for (int field = 2; at && field < 22; field++) at = strchr(at + 1, ' ');
+  return at ? strtoull(at, NULL, 10) : 0;
+}
+
+static int list_processes(pid_t *pids, int max) {
+  char text[16384];
+  if (read_file(ROOT "/user/cgroup.procs", text, sizeof text) < 0) return 0;
+  int count = 0;
+  char *rest = text, *line;
+  while ((line = strsep(&rest, "\n")))
+    if (*line && count < max) pids[count++] = (pid_t)atoi(line);
+  return count;
+}
+
+void cgroup_note_services(void) {
+  pid_t pids[MAX_SERVICES];
+  service_count = user_pids < 0 ? 0 : list_processes(pids, MAX_SERVICES);
+  service_tasks = service_count ? read_number(user_pids) : 0;
+  for (int i = 0; i < service_count; i++) services[i] = (struct service){pids[i], start_of(pids[i])};
+}
+
+static bool is_service(pid_t pid) {
+  for (int i = 0; i < service_count; i++)
+    if (services[i].pid == pid) return services[i].started == start_of(pid);
+  return false;
+}
+
+/* A service that just waits is not work; one that has begun more threads or processes is. */
+bool cgroup_user_busy(void) {
+  int tasks = cgroup_user_processes();
+  if (!tasks) return false;
+  if (!service_count || tasks > service_tasks) return true;
+  pid_t pids[MAX_SERVICES + 1];
+  int count = list_processes(pids, MAX_SERVICES + 1);
+  for (int i = 0; i < count; i++)
+    if (!is_service(pids[i])) return true;
+  return false;
+}
+
+bool cgroup_kill_user(void) {
+  return user_pids < 0 || (write_file(ROOT "/user/cgroup.kill", "1") && write_file(ROOT "/eval/cgroup.kill", "1"));
+}
 
 int cgroup_eval_tasks(void) { return eval_pids < 0 ? 1 : read_number(eval_pids); }
 

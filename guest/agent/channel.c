@@ -162,6 +162,13 @@ void forget_streams(void) {
   }
 }
 
+/* What waited for room in the channel goes on. */
+void resume_output(void) {
+  exec_resume_output();
+  process_resume_output();
+  port_resume_output();
+}
+
 static void out_of_step(const char *why) {
   note("protocol error: %s; waiting for a new conversation", why);
   in_sync = synced = false;
@@ -189,7 +196,9 @@ static void start_request(struct stream *s) {
     exec_start(s, request);
   } else if (!strcmp(op, "eval")) {
     eval_start(s, request);
-  } else if (!files_start(s, op, request) && !guest_start(s, op, request)) {
+  } else if (!strcmp(op, "connect")) {
+    port_connect(s, request);
+  } else if (!files_start(s, op, request) && !process_start(s, op, request) && !guest_start(s, op, request)) {
     stream_fail(s, "unimplemented", "this agent (%s) has no '%s'", AGENT_VERSION, op);
   }
   json_decref(request);
@@ -332,7 +341,7 @@ static void channel_ready(struct source *self, uint32_t events) {
     memmove(input, end - recent, recent);
   }
   channel_flush();
-  exec_resume_output();
+  resume_output();
 }
 
 void channel_open(int fd) {

@@ -11,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MAX_ARGS 65536
 #define DRAIN_MILLIS 200
 #define UNHEARD_BYTES (1u << 20)
 
@@ -240,50 +239,6 @@ int exec_running(void) {
   return count;
 }
 
-/* The environment: what every process gets, then what the request adds or replaces. */
-static char **environment(json_t *extra, const struct account *account) {
-  size_t count = json_object_size(extra), at = 0;
-  char **env = calloc(count + 8, sizeof *env);
-  char text[512];
-  const char *defaults[][2] = {
-      {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-      {"HOME", account->home}, {"USER", account->name}, {"LOGNAME", account->name},
-      {"LANG", "C.UTF-8"}, {"TERM", "dumb"},
-  };
-  if (!env) fatal("out of memory for an environment");
-  for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
-    if (json_object_get(extra, defaults[i][0])) continue;
-    snprintf(text, sizeof text, "%s=%s", defaults[i][0], defaults[i][1]);
-    env[at++] = strdup(text);
-  }
-  const char *name;
-  json_t *value;
-  json_object_foreach(extra, name, value) {
-    size_t size = strlen(name) + json_string_length(value) + 2;
-    char *entry = malloc(size);
-    if (!entry) fatal("out of memory for an environment");
-    snprintf(entry, size, "%s=%s", name, json_string_value(value));
-    env[at++] = entry;
-  }
-  return env;
-}
-
-static void free_strings(char **strings) {
-  for (char **s = strings; strings && *s; s++) free(*s);
-  free(strings);
-}
-
-static bool all_strings(json_t *json) {
-  const char *name;
-  json_t *value;
-  size_t i;
-  json_object_foreach(json, name, value) if (!json_is_string(value)) return false;
-  json_array_foreach(json, i, value) if (!json_is_string(value)) return false;
-  return true;
-}
-
-static void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
-
 static bool make_pipes(struct exec *e, struct spawn *spawn, bool input, bool output) {
   for (int i = 0; i < 3; i++) {
     int ends[2];
@@ -300,65 +255,30 @@ static bool make_pipes(struct exec *e, struct spawn *spawn, bool input, bool out
   return true;
 }
 
-static void report_spawn_failure(struct stream *s, int error, const char *step, const char *program,
-                                 const char *cwd) {
-  char what[300];
-  if (!strcmp(step, "program")) snprintf(what, sizeof what, "cannot run '%.200s'", program);
-  else if (!strcmp(step, "cwd")) snprintf(what, sizeof what, "cannot enter the folder '%.200s'", cwd);
-  else snprintf(what, sizeof what, "cannot start '%.150s' (%s)", program, step);
-  stream_fail_errno(s, error, what);
-}
-
 void exec_start(struct stream *s, json_t *request) {
-  json_t *args = json_object_get(request, "args"), *extra = json_object_get(request, "env");
-  const char *cwd = json_string_value(json_object_get(request, "cwd"));
-  const char *user = json_string_value(json_object_get(request, "user"));
   json_int_t timeout = json_integer_value(json_object_get(request, "timeoutMillis"));
   bool background = json_is_true(json_object_get(request, "background"));
-  size_t count = json_array_size(args);
-  if (count < 1 || count > MAX_ARGS || !all_strings(args) || (extra && !json_is_object(extra)) || !all_strings(extra)) {
-    stream_fail(s, "invalid_argument", "exec needs args, 1 to %d strings, and env of strings", MAX_ARGS);
-    return;
-  }
-  if (cgroup_user_frozen()) {
-    stream_fail(s, "failed_precondition", "the guest is frozen; thaw it before a command is started");
-    return;
-  }
-  struct account account = {.name = "root", .home = "/root"};
-  gid_t groups[64];
-  struct spawn spawn = {.keep_fd = -1, .cgroup_fd = cgroup_user_fd, .fds = {-1, -1, -1}};
-  if (user && strcmp(user, "root") && strcmp(user, "0")) {
-    if (!find_account(user, &account)) {
-      stream_fail(s, "not_found", "user '%.100s' is not in the guest's /etc/passwd", user);
-      return;
-    }
-    spawn.drop_user = true;
-    spawn.uid = account.uid, spawn.gid = account.gid;
-    spawn.groups = groups, spawn.group_count = find_groups(&account, groups, 64);
-  }
+  struct command command;
+  if (!command_prepare(&command, s, request)) return;
   struct exec *e = calloc(1, sizeof *e);
-  char **argv = calloc(count + 1, sizeof *argv), **env = environment(extra, &account);
-  if (!e || !argv) fatal("out of memory for a command");
-  for (size_t i = 0; i < count; i++) argv[i] = strdup(json_string_value(json_array_get(args, i)));
+  if (!e) fatal("out of memory for a command");
   for (int i = 0; i < 3; i++) e->pipes[i] = (struct pipe_end){.source = {.fd = -1}, .exec = e, .channel = i};
   const char *step = "pipes";
-  spawn.argv = argv, spawn.env = env;
-  /* Without a wish the home folder, if there is one; a wish has to be met. */
-  spawn.cwd = cwd ? cwd : !access(account.home, X_OK) ? account.home : "/";
   e->next = execs;
   execs = e;
-  bool started = make_pipes(e, &spawn, !background && json_is_true(json_object_get(request, "stdin")), !background) &&
-                 spawn_process(&spawn, &e->pid, &step);
+  bool started =
+      make_pipes(e, &command.spawn, !background && json_is_true(json_object_get(request, "stdin")), !background) &&
+      spawn_process(&command.spawn, &e->pid, &step);
   int error = errno;
   for (int i = 0; i < 3; i++)
-    if (spawn.fds[i] >= 0) close(spawn.fds[i]);
+    if (command.spawn.fds[i] >= 0) close(command.spawn.fds[i]);
   if (!started) {
     for (int i = 0; i < 3; i++) {
       if (e->pipes[i].source.fd >= 0) close(e->pipes[i].source.fd);
       e->pipes[i].source.fd = -1;
     }
     exec_free(e);
-    report_spawn_failure(s, error, step, argv[0], spawn.cwd);
+    command_fail(&command, s, error, step);
   } else {
     e->deadline = timeout > 0 && !background ? now_millis() + timeout : 0;
     if (background) {
@@ -374,6 +294,5 @@ void exec_start(struct stream *s, json_t *request) {
       }
     }
   }
-  free_strings(argv);
-  free_strings(env);
+  command_free(&command);
 }

@@ -10,26 +10,31 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define MAX_PATH 4096
+#define MAX_DEPTH 64
 #define MAX_LIST_BYTES (6u << 20) /* of the answer: a host takes 8 MiB */
-#define ENTRY_BYTES 160           /* of an entry beside its path, at most */
+#define ENTRY_BYTES 260           /* of an entry beside its path, about */
+#define METADATA_PREFIX "user.e2b."
 
 /* A transfer in one direction. */
 struct transfer {
   int fd;
-  int64_t size;
+  int64_t size, left; /* left to be read */
   char path[MAX_PATH], temporary[MAX_PATH + 32];
   int mode;
   bool has_owner;
   uid_t uid;
   gid_t gid;
+  json_t *metadata;
 };
 
 static void transfer_free(struct transfer *t) {
   if (t->fd >= 0) close(t->fd);
   if (t->temporary[0]) unlink(t->temporary);
+  json_decref(t->metadata);
   free(t);
 }
 
@@ -41,24 +46,13 @@ static void fail_path(struct stream *s, int error, const char *verb, const char 
   stream_fail_errno(s, error, what);
 }
 
-static json_t *entry(const char *path, const struct stat *st) {
-  const char *type = S_ISREG(st->st_mode)   ? "file"
-                     : S_ISDIR(st->st_mode) ? "directory"
-                     : S_ISLNK(st->st_mode) ? "symlink"
-                                            : "other";
-  json_t *name = json_string(path);
-  if (!name) name = json_string("?"); /* not UTF-8: listed, but it cannot be asked for */
-  return json_pack("{s:o,s:s,s:I,s:i,s:i,s:i,s:I}", "path", name, "type", type, "size", (json_int_t)st->st_size,
-                   "mode", (int)(st->st_mode & 07777), "uid", (int)st->st_uid, "gid", (int)st->st_gid,
-                   "modifiedMillis", (json_int_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000);
-}
-
 static void pump_read(struct stream *s) {
   struct transfer *t = s->state;
   static uint8_t data[MAX_PAYLOAD];
   while (s->send_credit[CH_OUT] > 0) {
     size_t room = (int64_t)sizeof data > s->send_credit[CH_OUT] ? (size_t)s->send_credit[CH_OUT] : sizeof data;
-    ssize_t n = read(t->fd, data, room);
+    if ((int64_t)room > t->left) room = (size_t)t->left;
+    ssize_t n = room ? read(t->fd, data, room) : 0;
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       int error = errno;
@@ -75,6 +69,7 @@ static void pump_read(struct stream *s) {
       return;
     }
     t->size += n;
+    t->left -= n;
     s->send_credit[CH_OUT] -= n;
     send_frame(s->id, F_DATA, CH_OUT, data, (size_t)n);
   }
@@ -82,7 +77,9 @@ static void pump_read(struct stream *s) {
 
 static const struct stream_ops read_ops = {.credit = pump_read, .cancel = transfer_cancel};
 
-static void start_read(struct stream *s, const char *path) {
+static void start_read(struct stream *s, const char *path, json_t *request) {
+  json_int_t offset = json_integer_value(json_object_get(request, "offset"));
+  json_t *length = json_object_get(request, "length");
   struct stat st;
   /* Without waiting: a pipe or a device must not hold up everybody. */
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -96,29 +93,84 @@ static void start_read(struct stream *s, const char *path) {
     fail_path(s, S_ISDIR(st.st_mode) ? EISDIR : EINVAL, "read", path);
     return;
   }
+  if (offset < 0 || lseek(fd, offset, SEEK_SET) < 0) {
+    close(fd);
+    fail_path(s, EINVAL, "read from so far in", path);
+    return;
+  }
   struct transfer *t = calloc(1, sizeof *t);
   if (!t) fatal("out of memory for a transfer");
   t->fd = fd;
+  t->left = json_is_integer(length) ? json_integer_value(length) : INT64_MAX;
+  if (t->left < 0) t->left = 0;
   snprintf(t->path, sizeof t->path, "%s", path);
   s->state = t;
   s->ops = &read_ops;
   pump_read(s);
 }
 
-static bool make_parents(const char *path, bool whole) {
+/* Who owns what is made; none: whoever the agent is. */
+struct owner {
+  bool known;
+  uid_t uid;
+  gid_t gid;
+};
+
+static bool make_folder(const char *path, const struct owner *owner) {
+  if (mkdir(path, 0755)) return false;
+  if (owner->known && chown(path, owner->uid, owner->gid)) note("own %s: %s", path, strerror(errno));
+  return true;
+}
+
+/* `made` tells whether the last one is new. */
+static bool make_parents(const char *path, bool whole, const struct owner *owner, bool *made) {
   char partial[MAX_PATH];
+  *made = false;
   snprintf(partial, sizeof partial, "%s", path);
   for (char *slash = strchr(partial + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
     *slash = 0;
-    if (mkdir(partial, 0755) && errno != EEXIST) return false;
+    if (!make_folder(partial, owner) && errno != EEXIST) return false;
     *slash = '/';
   }
   struct stat st;
-  if (!whole || !mkdir(partial, 0755)) return true;
+  if (!whole) return true;
+  if (make_folder(partial, owner)) {
+    *made = true;
+    return true;
+  }
   if (errno != EEXIST) return false;
   if (!stat(partial, &st) && S_ISDIR(st.st_mode)) return true;
   errno = EEXIST;
   return false;
+}
+
+static bool find_owner(struct stream *s, json_t *request, struct owner *owner) {
+  const char *user = json_string_value(json_object_get(request, "user"));
+  struct account account;
+  *owner = (struct owner){0};
+  if (!user) return true;
+  if (!find_account(user, &account)) {
+    stream_fail(s, "not_found", "user '%.100s' is not in the guest's /etc/passwd", user);
+    return false;
+  }
+  *owner = (struct owner){.known = true, .uid = account.uid, .gid = account.gid};
+  return true;
+}
+
+/* What the request says about a file replaces all that was said before. */
+static bool set_metadata(int fd, json_t *metadata) {
+  static char list[65536];
+  char name[300];
+  ssize_t size = flistxattr(fd, list, sizeof list);
+  for (char *old = list; size > 0 && old < list + size; old += strlen(old) + 1)
+    if (!strncmp(old, METADATA_PREFIX, strlen(METADATA_PREFIX))) fremovexattr(fd, old);
+  const char *key;
+  json_t *value;
+  json_object_foreach(metadata, key, value) {
+    snprintf(name, sizeof name, METADATA_PREFIX "%s", key);
+    if (json_is_string(value) && fsetxattr(fd, name, json_string_value(value), json_string_length(value), 0)) return false;
+  }
+  return true;
 }
 
 static void write_input(struct stream *s, const uint8_t *data, size_t size) {
@@ -145,7 +197,8 @@ static void write_end(struct stream *s) {
   struct transfer *t = s->state;
   /* The owner first: to change it takes special bits off the mode. */
   bool done = (!t->has_owner || !fchown(t->fd, t->uid, t->gid)) && !fchmod(t->fd, (mode_t)t->mode) &&
-              !rename(t->temporary, t->path);
+              (!t->metadata || set_metadata(t->fd, t->metadata)) &&
+              (!t->temporary[0] || !rename(t->temporary, t->path));
   int error = errno;
   json_int_t size = t->size;
   char path[MAX_PATH];
@@ -163,21 +216,19 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
   struct transfer *t = calloc(1, sizeof *t);
   if (!t) fatal("out of memory for a transfer");
   json_t *mode = json_object_get(request, "mode");
-  const char *user = json_string_value(json_object_get(request, "user"));
-  struct account account;
+  bool in_place = json_is_true(json_object_get(request, "inPlace")), made;
+  struct owner owner;
   struct stat st;
   t->fd = -1;
   t->mode = json_is_integer(mode) ? (int)json_integer_value(mode) & 07777 : 0644;
   /* A link is written through, as by any other program. */
   if (!realpath(path, t->path)) snprintf(t->path, sizeof t->path, "%s", path);
-  if (user) {
-    if (!find_account(user, &account)) {
-      transfer_free(t);
-      stream_fail(s, "not_found", "user '%.100s' is not in the guest's /etc/passwd", user);
-      return;
-    }
-    t->has_owner = true, t->uid = account.uid, t->gid = account.gid;
+  if (!find_owner(s, request, &owner)) {
+    transfer_free(t);
+    return;
   }
+  t->has_owner = owner.known, t->uid = owner.uid, t->gid = owner.gid;
+  t->metadata = json_incref(json_object_get(request, "metadata"));
   if (!stat(path, &st)) { /* what is replaced keeps its mode and owner unless asked otherwise */
     if (!S_ISREG(st.st_mode)) {
       transfer_free(t);
@@ -185,9 +236,13 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
       return;
     }
     if (!json_is_integer(mode)) t->mode = (int)st.st_mode & 07777;
-    if (!user) t->has_owner = true, t->uid = st.st_uid, t->gid = st.st_gid;
+    if (!owner.known) t->has_owner = true, t->uid = st.st_uid, t->gid = st.st_gid;
   }
-  if (make_parents(t->path, false)) {
+  if (!make_parents(t->path, false, &owner, &made)) {
+    /* errno tells */
+  } else if (in_place) {
+    t->fd = open(t->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+  } else {
     int folder = (int)(strrchr(t->path, '/') - t->path);
     do { /* another epoch may have left one behind */
       snprintf(t->temporary, sizeof t->temporary, "%.*s/.forkd-%u", folder, t->path, counter++);
@@ -205,6 +260,8 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
   s->ops = &write_ops;
 }
 
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
 static void do_list(struct stream *s, const char *path) {
   DIR *dir = opendir(path);
   if (!dir) {
@@ -216,11 +273,11 @@ static void do_list(struct stream *s, const char *path) {
   size_t bytes = 0;
   while ((d = readdir(dir))) {
     char full[MAX_PATH + 256];
-    struct stat st;
     if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")) continue;
     snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", d->d_name);
-    if (lstat(full, &st)) continue;
-    json_array_append_new(entries, entry(full, &st));
+    json_t *one = entry_of(full);
+    if (!one) continue;
+    json_array_append_new(entries, one);
     bytes += strlen(full) * 2 + ENTRY_BYTES;
     if (bytes <= MAX_LIST_BYTES) continue;
     stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
@@ -231,6 +288,50 @@ static void do_list(struct stream *s, const char *path) {
   }
   closedir(dir);
   stream_end(s, json_pack("{s:o}", "entries", entries));
+}
+
+/* The entries below a folder, each folder's in the order of their names. False: too many. */
+static bool add_tree(json_t *entries, const char *path, json_int_t depth, size_t *bytes) {
+  struct dirent **found;
+  int count = scandir(path, &found, NULL, by_name);
+  bool fits = true;
+  for (int i = 0; i < count; i++) {
+    char full[MAX_PATH + 256];
+    const char *name = found[i]->d_name;
+    if (fits && strcmp(name, ".") && strcmp(name, "..")) {
+      struct stat st;
+      snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", name);
+      json_t *entry = strlen(full) < MAX_PATH ? entry_followed(full) : NULL;
+      if (entry) {
+        json_array_append_new(entries, entry);
+        *bytes += strlen(full) * 2 + ENTRY_BYTES;
+        fits = *bytes <= MAX_LIST_BYTES;
+        if (fits && depth > 1 && !lstat(full, &st) && S_ISDIR(st.st_mode)) fits = add_tree(entries, full, depth - 1, bytes);
+      }
+    }
+    free(found[i]);
+  }
+  if (count >= 0) free(found);
+  return fits;
+}
+
+static void do_tree(struct stream *s, const char *path, json_t *request) {
+  json_int_t depth = json_integer_value(json_object_get(request, "depth"));
+  size_t bytes = 0;
+  DIR *dir = opendir(path);
+  if (!dir) {
+    fail_path(s, errno, "list", path);
+    return;
+  }
+  closedir(dir);
+  json_t *entries = json_array();
+  if (add_tree(entries, path, depth < 1 ? 1 : depth > MAX_DEPTH ? MAX_DEPTH : depth, &bytes)) {
+    stream_end(s, json_pack("{s:o}", "entries", entries));
+    return;
+  }
+  stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
+              json_array_size(entries));
+  json_decref(entries);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
@@ -245,9 +346,43 @@ static void answer(struct stream *s, int failed, const char *verb, const char *p
 
 static bool is_path(const char *path) { return path && path[0] == '/' && strlen(path) < MAX_PATH; }
 
+static void do_mkdir(struct stream *s, const char *path, json_t *request) {
+  struct owner owner;
+  bool made;
+  if (!find_owner(s, request, &owner)) return;
+  if (make_parents(path, true, &owner, &made)) stream_end(s, json_pack("{s:b}", "made", made));
+  else fail_path(s, errno, "make the folder", path);
+}
+
+static void do_move(struct stream *s, const char *path, const char *to, json_t *request) {
+  struct owner owner;
+  struct stat st;
+  bool made;
+  if (lstat(path, &st)) { /* before folders are made for nothing */
+    fail_path(s, errno, "move", path);
+    return;
+  }
+  if (find_owner(s, request, &owner)) answer(s, !make_parents(to, false, &owner, &made) || rename(path, to), "move", path);
+}
+
+static void do_account(struct stream *s, json_t *request) {
+  const char *user = json_string_value(json_object_get(request, "user"));
+  struct account account;
+  if (!user || !find_account(user, &account)) {
+    stream_fail(s, "not_found", "user '%.100s' is not in the guest's /etc/passwd", user ? user : "");
+    return;
+  }
+  stream_end(s, json_pack("{s:s,s:i,s:i,s:s}", "name", account.name, "uid", (int)account.uid, "gid", (int)account.gid,
+                          "home", account.home));
+}
+
 bool files_start(struct stream *s, const char *op, json_t *request) {
-  static const char *known[] = {"read", "write", "stat", "list", "mkdir", "move", "remove"};
+  static const char *known[] = {"read", "write", "stat", "list", "tree", "mkdir", "move", "remove", "watch"};
   bool mine = false;
+  if (!strcmp(op, "account")) {
+    do_account(s, request);
+    return true;
+  }
   for (size_t i = 0; i < sizeof known / sizeof *known; i++) mine |= !strcmp(op, known[i]);
   if (!mine) return false;
   bool move = !strcmp(op, "move");
@@ -257,16 +392,19 @@ bool files_start(struct stream *s, const char *op, json_t *request) {
     stream_fail(s, "invalid_argument", "%s needs an absolute path of less than %d bytes", op, MAX_PATH);
     return true;
   }
-  if (!strcmp(op, "read")) start_read(s, path);
+  entry_names_begin();
+  if (!strcmp(op, "read")) start_read(s, path, request);
   else if (!strcmp(op, "write")) start_write(s, path, request);
   else if (!strcmp(op, "list")) do_list(s, path);
-  else if (!strcmp(op, "mkdir")) answer(s, !make_parents(path, true), "make the folder", path);
-  else if (move) answer(s, !make_parents(to, false) || rename(path, to), "move", path);
+  else if (!strcmp(op, "tree")) do_tree(s, path, request);
+  else if (!strcmp(op, "mkdir")) do_mkdir(s, path, request);
+  else if (!strcmp(op, "watch")) watch_start(s, path, request);
+  else if (move) do_move(s, path, to, request);
   else if (!strcmp(op, "remove")) answer(s, nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT), "remove", path);
   else {
-    struct stat st;
-    if (lstat(path, &st)) fail_path(s, errno, "look at", path);
-    else stream_end(s, entry(path, &st));
+    json_t *entry = json_is_true(json_object_get(request, "follow")) ? entry_followed(path) : entry_of(path);
+    if (entry) stream_end(s, entry);
+    else fail_path(s, errno, "look at", path);
   }
   return true;
 }

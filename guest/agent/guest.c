@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@
 #define SAMPLE_BYTES 32
 #define STEP_NANOS 1000000
 
-bool guest_idle(void) { return open_streams() == 0 && cgroup_user_processes() == 0 && eval_quiet(); }
+bool guest_idle(void) { return open_streams() == 0 && !cgroup_user_busy() && eval_quiet(); }
 
 /* Kept open: looking a file up costs a child more than writing it. */
 static int machine_id_fd = -1, random_fd = -1;
@@ -133,9 +134,45 @@ static void report_status(struct stream *s) {
   stream_end(s, status);
 }
 
+/* All CPUs together, neither idle nor waiting for a disk; since boot. */
+static json_int_t cpu_busy_millis(int *cpus) {
+  char text[8192];
+  unsigned long long user, nice, system, idle, wait, irq, soft, steal;
+  *cpus = 0;
+  if (read_file("/proc/stat", text, sizeof text) <= 0 ||
+      sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq, &soft, &steal) != 8)
+    return 0;
+  for (char *at = text; (at = strstr(at, "\ncpu")); at += 4) ++*cpus;
+  return (json_int_t)((user + nice + system + irq + soft + steal) * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
+static void report_usage(struct stream *s) {
+  struct statvfs disk;
+  int cpus;
+  json_int_t busy = cpu_busy_millis(&cpus);
+  json_int_t total = memory_kib("MemTotal:"), available = memory_kib("MemAvailable:"), cached = memory_kib("\nCached:");
+  if (statvfs("/", &disk)) memset(&disk, 0, sizeof disk);
+  json_int_t disk_total = (json_int_t)disk.f_blocks * (json_int_t)disk.f_frsize;
+  stream_end(s, json_pack("{s:i,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "cpuCount", cpus ? cpus : 1, "cpuBusyMillis", busy,
+                          "uptimeMillis", (json_int_t)now_millis(), "memoryTotalBytes", total * 1024, "memoryUsedBytes",
+                          (total - available) * 1024, "memoryCacheBytes", cached * 1024, "diskTotalBytes", disk_total,
+                          "diskUsedBytes", disk_total - (json_int_t)disk.f_bfree * (json_int_t)disk.f_frsize));
+}
+
+/* Ends all that runs, as a cold boot would, and keeps the files. */
+static void reset(struct stream *s) {
+  if (!cgroup_kill_user()) {
+    stream_fail_errno(s, errno, "cannot end the guest's processes");
+    return;
+  }
+  if (!host_mode) sync();
+  stream_end(s, json_object());
+}
+
 /* Timers that would make a fresh child do work nobody asked for. */
 static void settle(void) {
   if (host_mode) return;
+  cgroup_note_services();
   write_file("/proc/sys/vm/stat_interval", "3600");
   write_file("/proc/sys/vm/dirty_writeback_centisecs", "0");
   write_file("/proc/sys/vm/compaction_proactiveness", "0");
@@ -152,6 +189,10 @@ bool guest_start(struct stream *s, const char *op, json_t *request) {
     stream_end(s, json_object());
   } else if (!strcmp(op, "status")) {
     report_status(s);
+  } else if (!strcmp(op, "usage")) {
+    report_usage(s);
+  } else if (!strcmp(op, "reset")) {
+    reset(s);
   } else if (!strcmp(op, "sync")) {
     if (!host_mode) sync();
     stream_end(s, json_object());

@@ -47,7 +47,7 @@ static void reap(struct source *self, uint32_t what) {
   int status;
   pid_t pid;
   while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-    if (!eval_reaped(pid, status)) exec_reaped(pid, status);
+    if (!eval_reaped(pid, status) && !process_reaped(pid, status)) exec_reaped(pid, status);
   announce_idle();
 }
 
@@ -71,8 +71,10 @@ static void listen_at(const char *path) {
 }
 
 static int wait_millis(void) {
-  int64_t a = exec_next_deadline(), b = eval_next_deadline();
-  int64_t next = !a || (b && b < a) ? b : a;
+  int64_t deadlines[] = {exec_next_deadline(), eval_next_deadline(), process_next_deadline(), port_next_deadline()};
+  int64_t next = 0;
+  for (size_t i = 0; i < sizeof deadlines / sizeof *deadlines; i++)
+    if (deadlines[i] && (!next || deadlines[i] < next)) next = deadlines[i];
   /* Nothing tells when a thread of the interpreter's ends. */
   if (!next && eval_lingers()) next = now_millis() + LINGER_MILLIS;
   if (!next) return -1;
@@ -89,13 +91,15 @@ static void run(void) {
     }
     event_count = 0;
     exec_check_deadlines();
+    process_check_deadlines();
+    port_check_deadlines();
     eval_check_deadlines();
     if (eval_lingers()) announce_idle();
     bool held_back;
     do { /* what waited for room in the channel is not told of it when all went out at once */
       held_back = channel_crowded();
       channel_flush();
-      if (held_back) exec_resume_output();
+      if (held_back) resume_output();
     } while (held_back && channel.fd >= 0 && !channel_crowded());
   }
 }

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,6 +73,7 @@ ON_BORROWED_STACK static int child(void *argument) {
   }
   for (int i = 0; i < 4; i++)
     if (fds[i] >= 0 && dup2(fds[i], i) < 0) return fail(attempt, "descriptors");
+  if (spawn->terminal && ioctl(0, TIOCSCTTY, 0)) return fail(attempt, "terminal");
   if (spawn->drop_user) {
     if (setgroups(spawn->group_count, spawn->groups) || setgid(spawn->gid) || setuid(spawn->uid))
       return fail(attempt, "user");

@@ -154,6 +154,8 @@ bool find_account(const char *wanted, struct account *account) {
   return found;
 }
 
+void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
 static bool lists(char *members, const char *name) {
   char *member;
   while ((member = strsep(&members, ",\n")))

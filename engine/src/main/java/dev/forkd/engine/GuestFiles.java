@@ -35,7 +35,7 @@ public interface GuestFiles {
    * Writes a file from {@code source} to its end, making parent folders; replaces it atomically.
    */
   default long write(String path, InputStream source, OptionalInt mode, Optional<String> user) {
-    return write(path, source, new WriteSpec(mode, user, Optional.empty()));
+    return write(path, source, new WriteSpec(mode, user, Optional.empty(), false));
   }
 
   /** The same, with what else is wanted. */
@@ -48,9 +48,14 @@ public interface GuestFiles {
    * @param user who owns it, and the parent folders that are made; likewise, or root
    * @param metadata takes the place of all extended attributes {@code user.e2b.*}; empty leaves
    *     those of a replaced file away too, as a new file has none
+   * @param inPlace the file that is there is emptied and written, as an editor would: it stays the
+   *     same file for those who watch it or have it open, and a failure leaves it half written
    */
   record WriteSpec(
-      OptionalInt mode, Optional<String> user, Optional<Map<String, String>> metadata) {}
+      OptionalInt mode,
+      Optional<String> user,
+      Optional<Map<String, String>> metadata,
+      boolean inPlace) {}
 
   /** The entry itself: a symbolic link is not followed. */
   Entry stat(String path);

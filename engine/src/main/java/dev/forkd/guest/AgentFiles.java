@@ -51,6 +51,7 @@ public final class AgentFiles implements GuestFiles {
     spec.mode().ifPresent(bits -> request.put("mode", bits));
     spec.user().ifPresent(name -> request.put("user", name));
     spec.metadata().ifPresent(words -> request.put("metadata", words));
+    request.put("inPlace", spec.inPlace());
     AgentStream stream = agent.open(request);
     byte[] chunk = new byte[CHUNK_BYTES];
     try {

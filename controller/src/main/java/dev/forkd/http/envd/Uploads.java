@@ -150,7 +150,8 @@ final class Uploads {
           new GuestFiles.WriteSpec(
               OptionalInt.empty(),
               Optional.of(acting.account().name()),
-              metadata.isEmpty() ? Optional.empty() : Optional.of(metadata)));
+              Optional.of(metadata),
+              true));
     } catch (ForkdException e) {
       throw refusal(whole, e);
     }
