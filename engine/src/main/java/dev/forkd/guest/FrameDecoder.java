@@ -52,7 +52,7 @@ final class FrameDecoder {
   private Frame take() {
     int stream = pending.getInt(0);
     int type = pending.get(6);
-    if (type < Frame.SYNC || type > Frame.CLOCK) {
+    if (type < Frame.SYNC || type > Frame.NOTE) {
       throw broken("a frame of type " + type);
     }
     byte[] payload = new byte[length()];

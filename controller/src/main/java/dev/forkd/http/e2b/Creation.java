@@ -84,8 +84,8 @@ final class Creation {
   /** Guests have no network, so all that forbids something holds; nothing can be allowed. */
   static void requireOffered(Network network) {
     if (network.allowOut().filter(list -> !list.isEmpty()).isPresent()
-        || network.rules().filter(rules -> !rules.isEmpty()).isPresent()
-        || network.egressProxy().filter(proxy -> !proxy.isNull()).isPresent()) {
+        || network.rules().filter(rules -> !rules.equals(Map.of())).isPresent()
+        || network.egressProxy().isPresent()) {
       throw Listing.invalid(
           "network: sandboxes of this server have no way out, so allowOut, rules and egressProxy"
               + " cannot be met; denyOut and allow_internet_access false hold as they are");

@@ -13,7 +13,6 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.DeserializationFeature;
-import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** The messages as E2B's OpenAPI names them. */
@@ -63,8 +62,8 @@ final class Messages {
       Optional<List<String>> denyOut,
       Optional<Boolean> allowPublicTraffic,
       Optional<String> maskRequestHost,
-      Optional<JsonNode> rules,
-      Optional<JsonNode> egressProxy,
+      Optional<Object> rules,
+      Optional<Object> egressProxy,
       @JsonProperty("allow_internet_access") Optional<Boolean> allowInternetAccess) {}
 
   record CreateSandbox(
@@ -78,9 +77,9 @@ final class Messages {
       Optional<AutoResume> autoResume,
       Optional<Network> network,
       @JsonProperty("allow_internet_access") Optional<Boolean> allowInternetAccess,
-      Optional<List<JsonNode>> volumeMounts,
-      Optional<JsonNode> mcp,
-      Optional<JsonNode> iam) {}
+      Optional<List<Object>> volumeMounts,
+      Optional<Object> mcp,
+      Optional<Object> iam) {}
 
   record Timeout(OptionalLong timeout, Optional<Boolean> memory) {}
 
