@@ -35,6 +35,7 @@ final class Hosted {
   private volatile Instant started;
   private volatile Instant end;
   private volatile boolean diskOnly;
+  private volatile boolean ending;
   private volatile boolean gone;
   private volatile Optional<Future<?>> alarm = Optional.empty();
 
@@ -74,8 +75,16 @@ final class Hosted {
     return diskOnly;
   }
 
-  boolean gone() {
-    return gone;
+  /**
+   * Whether somebody wants it gone: then nobody finds it any more, whatever still has to be done.
+   */
+  boolean ending() {
+    return ending;
+  }
+
+  void ends() {
+    ending = true;
+    stops();
   }
 
   void runs(SandboxId in, Instant since, Instant until) {

@@ -173,7 +173,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   @Override
   public List<HostedView> list() {
     return all.values().stream()
-        .filter(hosted -> !endedByItself(hosted))
+        .filter(hosted -> !hosted.ending() && !endedByItself(hosted))
         .map(Hosted::view)
         .sorted(Comparator.comparing(HostedView::started).reversed())
         .toList();
@@ -181,7 +181,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   private Hosted living(String id) {
     Hosted hosted = all.get(id);
-    if (hosted == null || endedByItself(hosted)) {
+    if (hosted == null || hosted.ending() || endedByItself(hosted)) {
       throw notFound(id);
     }
     return hosted;
@@ -214,7 +214,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   public void kill(String id) {
     Hosted hosted = Optional.ofNullable(all.get(id)).orElseThrow(() -> notFound(id));
     // What streams to it ends at once, also while somebody pauses it.
-    hosted.stops();
+    hosted.ends();
     try (Hosted.Turn _ = hosted.turn()) {
       hosted.stops();
       hosted.alarm(Optional.empty());
@@ -330,7 +330,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     if (running.isPresent()) {
       return running.get();
     }
-    if (!hosted.detail().resumesBySelf()) {
+    if (hosted.ending() || !hosted.detail().resumesBySelf()) {
       throw notFound(id);
     }
     try (Hosted.Turn _ = hosted.turn()) {
@@ -338,7 +338,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       if (meanwhile.isPresent()) {
         return meanwhile.get();
       }
-      if (hosted.diskOnly()) {
+      if (hosted.diskOnly() || hosted.ending()) {
         throw notFound(id);
       }
       Duration own = Duration.ofMillis(hosted.detail().timeoutMillis());
@@ -412,7 +412,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   private void arm(Hosted hosted) {
-    long millis = Math.max(0, Duration.between(clock.instant(), hosted.end()).toMillis());
+    // Rounded up: what comes a moment before the end would find that it has not come.
+    long millis = Math.max(0, Duration.between(clock.instant(), hosted.end()).toMillis()) + 1;
     arm(hosted, millis);
   }
 

@@ -1,0 +1,110 @@
+import assert from 'node:assert/strict'
+import { before, test } from 'node:test'
+import { CommandExitError, InvalidArgumentError, NotFoundError, TimeoutError } from 'e2b'
+import { LIMIT, sandbox, sleep, until } from './lab.mjs'
+
+let box
+before(async () => {
+  box = await sandbox()
+})
+
+test('a command has its output, its errors, its status', LIMIT, async () => {
+  const heard = []
+  const result = await box.commands.run('echo out; echo err >&2', { onStdout: (data) => heard.push(['out', data]), onStderr: (data) => heard.push(['err', data]) })
+  assert.deepEqual([result.stdout, result.stderr, result.exitCode], ['out\n', 'err\n', 0])
+  assert.deepEqual(heard.sort(), [['err', 'err\n'], ['out', 'out\n']])
+  await assert.rejects(box.commands.run('echo sorry >&2; exit 7'), (error) => {
+    assert.ok(error instanceof CommandExitError)
+    assert.deepEqual([error.exitCode, error.stderr], [7, 'sorry\n'])
+    return true
+  })
+})
+
+test('user, folder and environment are as asked', LIMIT, async () => {
+  assert.equal((await box.commands.run('id -un; pwd; echo $HOME')).stdout, 'user\n/home/user\n/home/user\n')
+  assert.equal((await box.commands.run('id -un; pwd', { user: 'root' })).stdout, 'root\n/root\n')
+  assert.equal((await box.commands.run('pwd; echo $A', { cwd: '/tmp', envs: { A: 'b c' } })).stdout, '/tmp\nb c\n')
+  assert.equal((await box.commands.run('sudo id -un')).stdout, 'root\n')
+  await assert.rejects(box.commands.run('true', { cwd: '/nowhere' }), (error) => error instanceof InvalidArgumentError && /cwd '\/nowhere' does not exist/.test(error.message))
+  await assert.rejects(box.commands.run('true', { user: 'nobody-here' }), /invalid username: 'nobody-here'/)
+})
+
+test('unicode, binary and long lines arrive as they were written', LIMIT, async () => {
+  assert.equal((await box.commands.run('printf "žluťoučký 🐎"')).stdout, 'žluťoučký 🐎')
+  const result = await box.commands.run('head -c 3000000 /dev/zero | tr "\\0" x')
+  assert.equal(result.stdout.length, 3_000_000)
+})
+
+test('a background command is listed, connected to, fed and killed', LIMIT, async () => {
+  const handle = await box.commands.run('cat', { background: true, stdin: true })
+  assert.ok((await box.commands.list()).some((process) => process.pid === handle.pid && process.args.includes('cat')))
+  const heard = []
+  const other = await box.commands.connect(handle.pid, { onStdout: (data) => heard.push(data) })
+  await handle.sendStdin('one\n')
+  await box.commands.sendStdin(handle.pid, 'two\n')
+  await until('both hear it', () => handle.stdout === 'one\ntwo\n' && heard.join('') === 'one\ntwo\n')
+  await other.disconnect()
+  await box.commands.closeStdin(handle.pid)
+  assert.equal((await handle.wait()).exitCode, 0)
+  const sleeper = await box.commands.run('sleep 100', { background: true })
+  const ended = assert.rejects(sleeper.wait(), CommandExitError)
+  assert.equal(await sleeper.kill(), true)
+  await ended
+  assert.equal(await box.commands.kill(sleeper.pid), false)
+  await assert.rejects(box.commands.connect(999_999), NotFoundError)
+})
+
+test('a client that leaves does not end what it began', LIMIT, async () => {
+  const handle = await box.commands.run('sleep 0.6; echo done >/tmp/left', { background: true, timeoutMs: 0 })
+  await handle.disconnect()
+  await until('it goes on', () => box.files.exists('/tmp/left'))
+})
+
+test('a command that takes too long is killed', LIMIT, async () => {
+  const begin = Date.now()
+  await assert.rejects(box.commands.run('sleep 30; echo late >/tmp/late', { timeoutMs: 1000 }), TimeoutError)
+  assert.ok(Date.now() - begin < 5000)
+  await until('it is gone', async () => !(await box.commands.list()).some((process) => process.args.join(' ').includes('late')))
+})
+
+test('a child that keeps the pipes open does not keep the command', LIMIT, async () => {
+  const begin = Date.now()
+  await box.commands.run('setsid sleep 50 & true')
+  assert.ok(Date.now() - begin < 10_000)
+})
+
+test('a hundred commands at once each have their own output', { timeout: 120_000 }, async () => {
+  const results = await Promise.all(Array.from({ length: 100 }, (_, i) => box.commands.run(`echo ${i}`, { timeoutMs: 100_000 })))
+  assert.deepEqual(results.map((result) => result.stdout), Array.from({ length: 100 }, (_, i) => `${i}\n`))
+})
+
+test('output comes while the command runs', LIMIT, async () => {
+  const times = []
+  const begin = Date.now()
+  await box.commands.run('echo first; sleep 1; echo second', { onStdout: () => void times.push(Date.now() - begin) })
+  assert.equal(times.length, 2)
+  assert.ok(times[1] - times[0] > 800, `both came within ${times[1] - times[0]} ms`)
+})
+
+test('a terminal is one: size, resize, input, colours, its end', LIMIT, async () => {
+  let seen = ''
+  const terminal = await box.pty.create({ cols: 80, rows: 24, onData: (data) => void (seen += new TextDecoder().decode(data)) })
+  const type = (text) => box.pty.sendInput(terminal.pid, new TextEncoder().encode(text))
+  await type('stty size; tty; echo $TERM\n')
+  await until('its size', () => /24 80\r\n\/dev\/pts\/\d+\r\nxterm-256color/.test(seen))
+  await box.pty.resize(terminal.pid, { cols: 120, rows: 40 })
+  await type('stty size\n')
+  await until('its new size', () => /40 120/.test(seen))
+  let other = ''
+  const second = await box.pty.connect(terminal.pid, { onData: (data) => void (other += new TextDecoder().decode(data)) })
+  await type('echo to-$((20+2))\n')
+  await until('both see it', () => seen.includes('to-22') && other.includes('to-22'))
+  await second.disconnect()
+  await type('exit 3\n')
+  await assert.rejects(terminal.wait(), (error) => error.exitCode === 3)
+  const another = await box.pty.create({ cols: 20, rows: 5, onData: () => {} })
+  const ended = another.wait().catch(() => {})
+  assert.equal(await box.pty.kill(another.pid), true)
+  await ended
+  assert.equal(await box.pty.kill(another.pid), false)
+})
