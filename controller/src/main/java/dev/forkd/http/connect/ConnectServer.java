@@ -102,6 +102,12 @@ public final class ConnectServer<C> {
         }
         stream(exchange, context, stream);
       }
+      case Method.ClientStream<C, ?> input -> {
+        if (!type.equals(STREAM)) {
+          return wrongType(exchange, STREAM);
+        }
+        input(exchange, context, input);
+      }
       case null, default -> {
         refuse(
             exchange,
@@ -213,26 +219,67 @@ public final class ConnectServer<C> {
     }
   }
 
+  private <Q> void input(Exchange exchange, C context, Method.ClientStream<C, Q> method) {
+    Object answer;
+    Optional<Long> deadlineNanos;
+    try (InputStream body = exchange.bodyStream()) {
+      Call call = call(exchange, STREAM_ENCODING);
+      deadlineNanos = deadline(call);
+      Optional<Long> limit = deadlineNanos;
+      answer = method.handler().answer(context, call, () -> next(body, method.request(), limit));
+    } catch (IOException e) {
+      throw new ClientGoneException(e);
+    } catch (ClientGoneException | CutOffException e) {
+      throw e;
+    } catch (RuntimeException e) {
+      exchange.closeConnection(); // The rest of the body is not read.
+      refuse(exchange, true, rendered(exchange, e));
+      return;
+    }
+    MessageStream answers =
+        new MessageStream(exchange, exchange.stream(200, STREAM), deadlineNanos);
+    answers.send(answer);
+    answers.end();
+  }
+
+  private static <Q> Optional<Q> next(
+      InputStream body, Class<Q> type, Optional<Long> deadlineNanos) {
+    Optional<Envelope> envelope;
+    try {
+      envelope = Envelope.read(body, MESSAGE_BYTES_MAX);
+    } catch (IOException e) {
+      throw new ClientGoneException(e);
+    }
+    if (deadlineNanos.isPresent() && System.nanoTime() - deadlineNanos.get() > 0) {
+      throw new ConnectException(
+          ConnectCode.DEADLINE_EXCEEDED, "the call's time was up before its last message");
+    }
+    return envelope.map(one -> ConnectMessages.read(plain(one).message(), type));
+  }
+
+  private static Envelope plain(Envelope envelope) {
+    if ((envelope.flags() & Envelope.COMPRESSED) != 0) {
+      throw new ConnectException(
+          ConnectCode.INTERNAL, "a message is marked as compressed, but no compression is agreed");
+    }
+    if ((envelope.flags() & Envelope.END_OF_STREAM) != 0) {
+      throw new ConnectException(
+          ConnectCode.INVALID_ARGUMENT, "a request has no end-of-stream message");
+    }
+    return envelope;
+  }
+
   private static byte[] onlyMessage(Exchange exchange) {
     try (InputStream body = exchange.bodyStream()) {
       Envelope envelope =
           Envelope.read(body, MESSAGE_BYTES_MAX)
               .orElseThrow(
                   () -> new ConnectException(ConnectCode.UNIMPLEMENTED, "the call has no message"));
-      if ((envelope.flags() & Envelope.COMPRESSED) != 0) {
-        throw new ConnectException(
-            ConnectCode.INTERNAL,
-            "a message is marked as compressed, but no compression is agreed");
-      }
-      if ((envelope.flags() & Envelope.END_OF_STREAM) != 0) {
-        throw new ConnectException(
-            ConnectCode.INVALID_ARGUMENT, "a request has no end-of-stream message");
-      }
       if (body.read() >= 0) {
         throw new ConnectException(
             ConnectCode.UNIMPLEMENTED, "the call has more than one message; it takes one");
       }
-      return envelope.message();
+      return plain(envelope).message();
     } catch (ConnectException e) {
       exchange.closeConnection(); // The rest of the body is not read.
       throw e;

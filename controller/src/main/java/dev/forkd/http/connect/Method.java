@@ -1,5 +1,7 @@
 package dev.forkd.http.connect;
 
+import java.util.Optional;
+
 /**
  * One procedure of a {@link Service}. Handlers may block; they fail with {@link ConnectException},
  * or with {@link dev.forkd.api.ForkdException}, whose code is taken over.
@@ -26,6 +28,23 @@ public sealed interface Method<C> {
     @FunctionalInterface
     public interface StreamHandler<C, Q> {
       void answer(C context, Call call, Q request, MessageStream answers);
+    }
+  }
+
+  /** Any number of messages there, one back. */
+  record ClientStream<C, Q>(String name, Class<Q> request, InputHandler<C, Q> handler)
+      implements Method<C> {
+    /** Answers a call on the request's thread. */
+    @FunctionalInterface
+    public interface InputHandler<C, Q> {
+      Object answer(C context, Call call, Messages<Q> requests);
+    }
+
+    /** What the client sends, one after the other. */
+    @FunctionalInterface
+    public interface Messages<Q> {
+      /** The next one; waits for it. Empty when the client has sent the last. */
+      Optional<Q> next();
     }
   }
 

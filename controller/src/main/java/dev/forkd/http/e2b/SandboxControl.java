@@ -26,6 +26,7 @@ import java.util.OptionalLong;
 final class SandboxControl {
   private static final HeaderName NEXT_TOKEN = HeaderNames.create("x-next-token");
   private static final HeaderName TOTAL_RUNNING = HeaderNames.create("x-total-running");
+  private static final HeaderName IDEMPOTENCY_KEY = HeaderNames.create("idempotency-key");
   private static final Duration DEFAULT_TIMEOUT = Duration.ofMinutes(5);
 
   /** Of the first generation, whose clients send one. */
@@ -39,6 +40,7 @@ final class SandboxControl {
   private final Templates templates;
   private final Views views;
   private final InstantSource clock;
+  private final Repeats<HostedView> creations;
 
   SandboxControl(ForkdEngine engine, Templates templates, Views views, InstantSource clock) {
     this.engine = engine;
@@ -46,6 +48,7 @@ final class SandboxControl {
     this.templates = templates;
     this.views = views;
     this.clock = clock;
+    this.creations = new Repeats<>(clock);
   }
 
   List<Route> routes() {
@@ -77,7 +80,10 @@ final class SandboxControl {
 
   private void create(Exchange exchange, Duration defaultTimeout, boolean secured) {
     Messages.CreateSandbox wish = Messages.read(exchange, Messages.CreateSandbox.class);
-    HostedView made = hosted.create(Creation.spec(wish, templates, defaultTimeout, secured));
+    HostedView made =
+        creations.once(
+            exchange.header(IDEMPOTENCY_KEY),
+            () -> hosted.create(Creation.spec(wish, templates, defaultTimeout, secured)));
     Messages.write(exchange, 201, views.sandbox(made));
   }
 

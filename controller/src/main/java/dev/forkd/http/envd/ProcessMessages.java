@@ -100,6 +100,30 @@ final class ProcessMessages {
     }
   }
 
+  /** The process that the data are for. */
+  record StreamStart(Optional<Selector> process) {
+    StreamStart {
+      process = process == null ? Optional.empty() : process;
+    }
+  }
+
+  /** A piece of input. */
+  record StreamData(Optional<Input> input) {
+    StreamData {
+      input = input == null ? Optional.empty() : input;
+    }
+  }
+
+  /** One of the three: the process first, then its input. */
+  record StreamInputRequest(
+      Optional<StreamStart> start, Optional<StreamData> data, Optional<Empty> keepalive) {
+    StreamInputRequest {
+      start = start == null ? Optional.empty() : start;
+      data = data == null ? Optional.empty() : data;
+      keepalive = keepalive == null ? Optional.empty() : keepalive;
+    }
+  }
+
   /** The signal by its name or number. */
   record SignalRequest(Optional<Selector> process, Optional<Object> signal) {
     SignalRequest {

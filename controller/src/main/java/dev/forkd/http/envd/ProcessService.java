@@ -32,6 +32,7 @@ import dev.forkd.http.envd.ProcessMessages.Pty;
 import dev.forkd.http.envd.ProcessMessages.Selector;
 import dev.forkd.http.envd.ProcessMessages.SignalRequest;
 import dev.forkd.http.envd.ProcessMessages.StartRequest;
+import dev.forkd.http.envd.ProcessMessages.StreamInputRequest;
 import dev.forkd.http.envd.ProcessMessages.UpdateRequest;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -65,7 +66,8 @@ final class ProcessService {
             new Method.Unary<>("CloseStdin", ConnectRequest.class, ProcessService::closeInput),
             new Method.Unary<>("SendSignal", SignalRequest.class, ProcessService::signal),
             new Method.Unary<>("Update", UpdateRequest.class, ProcessService::update),
-            new Method.NotOffered<>("StreamInput")));
+            new Method.ClientStream<>(
+                "StreamInput", StreamInputRequest.class, ProcessService::streamInput)));
   }
 
   private static void start(Guest guest, Call call, StartRequest ask, MessageStream answers) {
@@ -212,10 +214,42 @@ final class ProcessService {
   }
 
   private static Object input(Guest guest, Call call, InputRequest ask) {
-    ProcessRef process = Selector.ref(ask.process());
-    byte[] bytes =
-        ConnectMessages.bytes(ask.input().flatMap(input -> input.stdin().or(input::pty)));
+    write(guest.processes(), Selector.ref(ask.process()), ask.input());
+    return new Empty();
+  }
+
+  private static Object streamInput(
+      Guest guest, Call call, Method.ClientStream.Messages<StreamInputRequest> requests) {
     GuestProcesses processes = guest.processes();
+    Optional<ProcessRef> process = Optional.empty();
+    for (Optional<StreamInputRequest> next = requests.next();
+        next.isPresent();
+        next = requests.next()) {
+      StreamInputRequest request = next.get();
+      if (request.start().isPresent()) {
+        ProcessRef named = Selector.ref(request.start().get().process());
+        // Before the first input, so that one that is not there is told even without any.
+        write(processes, named, Optional.empty());
+        process = Optional.of(named);
+      } else if (request.data().isPresent()) {
+        write(
+            processes,
+            process.orElseThrow(() ->
+                new ConnectException(
+                    ConnectCode.INVALID_ARGUMENT, "the first message must name the process")),
+            request.data().get().input());
+      }
+    }
+    return new Empty();
+  }
+
+  private static void write(
+      GuestProcesses processes, ProcessRef process, Optional<ProcessMessages.Input> input) {
+    byte[] bytes = ConnectMessages.bytes(input.flatMap(some -> some.stdin().or(some::pty)));
+    if (bytes.length == 0) {
+      requireThere(processes, process);
+      return;
+    }
     try {
       for (int from = 0; from < bytes.length; from += INPUT_CHUNK_BYTES) {
         processes.write(
@@ -227,7 +261,20 @@ final class ProcessService {
           ? new ConnectException(ConnectCode.INTERNAL, e.message(), e)
           : e;
     }
-    return new Empty();
+  }
+
+  private static void requireThere(GuestProcesses processes, ProcessRef process) {
+    boolean there =
+        processes.list().stream()
+            .anyMatch(view ->
+                switch (process) {
+                  case ProcessRef.Pid(int pid) -> view.pid() == pid;
+                  case ProcessRef.Labelled(String label) ->
+                      view.spec().label().equals(Optional.of(label));
+                });
+    if (!there) {
+      throw new ConnectException(ConnectCode.NOT_FOUND, "no such process is kept");
+    }
   }
 
   private static Object closeInput(Guest guest, Call call, ConnectRequest ask) {
