@@ -20,10 +20,14 @@ async def until(what, condition, seconds=20):
         raise AssertionError(f"not within {seconds} s: {what}") from None
 
 
+async def kill(box):
+    await box.kill()
+
+
 class AsyncSandboxTest(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.box = await AsyncSandbox.create(TEMPLATE, timeout=300, metadata={"of": str(os.getpid())})
-        self.addAsyncCleanup(self.box.kill)
+        self.addAsyncCleanup(kill, self.box)
 
     async def test_commands(self):
         """Twenty at once, output as it comes, input, a failure."""
@@ -61,7 +65,7 @@ class AsyncSandboxTest(unittest.IsolatedAsyncioTestCase):
         box = await AsyncSandbox.connect(self.box.sandbox_id)
         self.assertEqual(await box.files.read("f"), "kept")
         for fork in await box.fork(count=2):
-            self.addAsyncCleanup(fork.kill)
+            self.addAsyncCleanup(kill, fork)
             self.assertEqual(await fork.files.read("f"), "kept")
         found = await AsyncSandbox.list(query=SandboxQuery(metadata={"of": str(os.getpid())})).next_items()
         self.assertGreaterEqual(len(found), 3)

@@ -1,5 +1,6 @@
 package dev.forkd.system;
 
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.engine.BranchSpec;
@@ -23,6 +24,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.Set;
 import java.util.stream.Stream;
 
 /**
@@ -31,6 +33,10 @@ import java.util.stream.Stream;
  */
 final class Lab {
   static final Tag PYTHON = new Tag("python");
+
+  /** Templates that take long to bake and are the same for all tests. */
+  private static final Set<Tag> KEPT = Set.of(PYTHON, KnownTemplate.BASE.tag());
+
   static final Duration PATIENCE = Duration.ofMinutes(1);
 
   /** Kept between runs of a build: the image and its packages are fetched once. */
@@ -82,10 +88,11 @@ final class Lab {
 
   /** Ends every workspace and sandbox and removes every branch. */
   static void clean(ForkdEngine engine) {
+    engine.hosted().list().forEach(hosted -> engine.hosted().kill(hosted.id()));
     engine.workspaces().list().forEach(workspace -> engine.workspaces().delete(workspace.name()));
     engine.sandboxes().forEach(sandbox -> engine.kill(sandbox.id()));
     for (Snapshot snapshot : engine.snapshots()) {
-      if (!snapshot.tag().equals(PYTHON)) {
+      if (!snapshot.template() || !KEPT.contains(snapshot.tag())) {
         engine.deleteSnapshot(snapshot.tag(), DeleteMode.FORCE);
       }
     }

@@ -1,0 +1,154 @@
+package dev.forkd.system;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.api.KnownTemplate;
+import dev.forkd.engine.TemplateSpec;
+import dev.forkd.http.e2b.ApiKey;
+import java.io.IOException;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+/**
+ * E2B's published SDKs, unmodified, drive the daemon in real VMs: the programs are in {@code
+ * src/test/resources/e2b}. What they leave behind is counted.
+ */
+class E2bSdkTest {
+  private static final Path WORK = Path.of("target", "system", "e2b").toAbsolutePath();
+  private static final Path PROGRAMS = Path.of("src", "test", "resources", "e2b").toAbsolutePath();
+  private static final Duration PATIENCE = Duration.ofMinutes(8);
+
+  /** Of the SDK: it refuses older ones. */
+  private static final int NODE_MIN = 20;
+
+  /** Sockets and pipes that the daemon may still be closing, or keeps for what comes next. */
+  private static final int DESCRIPTORS_SPARE = 24;
+
+  @AfterEach
+  void clean() {
+    Lab.clean(Lab.engine());
+  }
+
+  /** Every public method of the JavaScript SDK that works without a network. */
+  @Test
+  void javaScript() throws Exception {
+    Path folder = WORK.resolve("js");
+    copy(PROGRAMS.resolve("js"), folder);
+    run(folder, Map.of(), List.of("npm", "install", "--no-audit", "--no-fund", "--silent"));
+    String node = node(folder);
+    List<String> command = new ArrayList<>(List.of(node, "--test", "--test-reporter=spec"));
+    command.addAll(programs(folder, ".test.mjs", "interpreter"));
+    withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
+  }
+
+  /** The same with the Python SDK, blocking and asynchronous. */
+  @Test
+  void python() throws Exception {
+    Path folder = WORK.resolve("python");
+    copy(PROGRAMS.resolve("python"), folder);
+    Path venv = folder.resolve("venv");
+    if (!Files.exists(venv)) {
+      run(folder, Map.of(), List.of("python3", "-m", "venv", venv.toString()));
+    }
+    run(folder, Map.of(), List.of(venv + "/bin/pip", "install", "-q", "-r", "requirements.txt"));
+    List<String> command = new ArrayList<>(List.of(venv + "/bin/python", "-m", "unittest", "-v"));
+    command.addAll(programs(folder, ".py", "interpreter"));
+    withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
+  }
+
+  private interface Program {
+    void run(Map<String, String> environment) throws IOException, InterruptedException;
+  }
+
+  private static void withDaemon(KnownTemplate template, Program program) throws Exception {
+    Lab.engine().bake(TemplateSpec.of(template), line -> System.out.println("bake: " + line));
+    try (Daemon daemon = Daemon.start()) {
+      int before = descriptors(daemon);
+      program.run(
+          Map.of(
+              "E2B_API_URL", daemon.url(),
+              "E2B_SANDBOX_URL", daemon.url(),
+              "E2B_API_KEY", ApiKey.of(Daemon.TOKEN)));
+      await()
+          .atMost(Duration.ofSeconds(30))
+          .untilAsserted(() -> assertThat(Lab.vmms()).as("VMs that are left").isEmpty());
+      await()
+          .atMost(Duration.ofSeconds(30))
+          .untilAsserted(() ->
+              assertThat(descriptors(daemon))
+                  .as("descriptors of the daemon")
+                  .isLessThan(before + DESCRIPTORS_SPARE));
+    }
+  }
+
+  private static int descriptors(Daemon daemon) throws IOException {
+    try (Stream<Path> open = Files.list(Path.of("/proc/" + daemon.pid() + "/fd"))) {
+      return (int) open.count();
+    }
+  }
+
+  private static void copy(Path from, Path to) throws IOException {
+    Files.createDirectories(to);
+    try (Stream<Path> files = Files.list(from)) {
+      for (Path file : files.filter(Files::isRegularFile).toList()) {
+        Files.copy(
+            file,
+            to.resolve(file.getFileName()),
+            java.nio.file.StandardCopyOption.REPLACE_EXISTING);
+      }
+    }
+  }
+
+  private static List<String> programs(Path folder, String end, String but) throws IOException {
+    try (Stream<Path> files = Files.list(folder)) {
+      return files
+          .map(file -> String.valueOf(file.getFileName()))
+          .filter(name -> name.endsWith(end) && !name.contains(but))
+          .sorted()
+          .toList();
+    }
+  }
+
+  /** The host's Node, or, where that is too old for the SDK, one from the package registry. */
+  private static String node(Path folder) throws IOException, InterruptedException {
+    String version = run(folder, Map.of(), List.of("node", "--version"));
+    if (Integer.parseInt(version.substring(1, version.indexOf('.'))) >= NODE_MIN) {
+      return "node";
+    }
+    run(folder, Map.of(), List.of("npm", "install", "--no-save", "--silent", "node@22"));
+    return folder.resolve("node_modules/node/bin/node").toString();
+  }
+
+  private static String run(Path folder, Map<String, String> environment, List<String> command)
+      throws IOException, InterruptedException {
+    Path output = Files.createTempFile(folder, "output", ".txt");
+    ProcessBuilder builder =
+        new ProcessBuilder(command)
+            .directory(folder.toFile())
+            .redirectErrorStream(true)
+            .redirectInput(ProcessBuilder.Redirect.from(Path.of("/dev/null").toFile()))
+            .redirectOutput(output.toFile());
+    builder.environment().putAll(new HashMap<>(environment));
+    Process process = builder.start();
+    boolean ended = process.waitFor(PATIENCE.toSeconds(), TimeUnit.SECONDS);
+    if (!ended) {
+      process.destroyForcibly();
+    }
+    String text = Files.readString(output, StandardCharsets.UTF_8);
+    Files.delete(output);
+    assertThat(ended).as("%s hangs: %s", command, text).isTrue();
+    assertThat(process.exitValue()).as("%s: %s", command, text).isZero();
+    return text;
+  }
+}
