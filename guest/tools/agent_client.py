@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-SYNC, OPEN, DATA, EOF, WINDOW, SIGNAL, CANCEL, END, ERROR, IDLE, READY, CLOCK = range(1, 13)
+SYNC, OPEN, DATA, EOF, WINDOW, SIGNAL, CANCEL, END, ERROR, IDLE, READY, CLOCK, NOTE = range(1, 14)
 MORE = 1
 TOKEN = b"forkd-agent-resync-token-0000000"
 MAX_PAYLOAD = 16384
@@ -30,6 +30,7 @@ def frame(stream, kind, flags=0, payload=b""):
 
 class Stream:
     def __init__(self, ident):
+        self.notes, self.ends = [], 0
         self.id, self.out, self.result, self.error = ident, {1: bytearray(), 2: bytearray()}, None, None
         self.partial, self.credit, self.unacknowledged = bytearray(), CREDIT, {1: 0, 2: 0}
 
@@ -124,6 +125,11 @@ class Agent:
                     stream.result, self.idle = told, told["idle"]
                 else:
                     stream.error = AgentError(told["code"], told["message"])
+        elif kind == NOTE:
+            stream.notes.append(json.loads(payload))
+        elif kind == EOF:
+            assert flags == 1, "an end of a channel that does not come from there"
+            stream.ends += 1
         else:
             raise AssertionError(f"frame of type {kind} on a stream")
 

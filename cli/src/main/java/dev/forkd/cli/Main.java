@@ -37,6 +37,7 @@ import picocli.CommandLine.Command;
       PoolCommand.class,
       WorkspaceCommand.class,
       TreeCommand.class,
+      E2bCommand.class,
       ImagesCommand.class,
       RmiCommand.class,
       KillCommand.class,

@@ -147,7 +147,8 @@ final class Daemon implements AutoCloseable {
     try {
       while (!stopRequested.await(
           IDLE_POLL_INTERVAL.toMillis(), java.util.concurrent.TimeUnit.MILLISECONDS)) {
-        if (server.activity().closeIfIdle(limit)) {
+        // The ends of hosted sandboxes are kept by this process alone.
+        if (!hasEndsToKeep() && server.activity().closeIfIdle(limit)) {
           LOG.info("idle for {} s", limit.toSeconds());
           stopRequested.countDown();
         }
@@ -155,6 +156,10 @@ final class Daemon implements AutoCloseable {
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
+  }
+
+  private boolean hasEndsToKeep() {
+    return engine.hosted().list().stream().anyMatch(hosted -> !hosted.paused());
   }
 
   String url() {

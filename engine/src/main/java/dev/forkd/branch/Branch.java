@@ -212,6 +212,7 @@ final class Branch implements AutoCloseable {
             SnapshotFiles.sha256(devices),
             record.ownToken(),
             cost.frozen(),
+            Optional.empty(),
             Optional.of(lineage()));
     checkCancelled();
     Snapshot snapshot = parts.snapshots().complete(tag, manifest);

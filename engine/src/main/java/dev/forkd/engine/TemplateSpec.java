@@ -16,6 +16,7 @@ import java.util.Optional;
  * @param diskMib size of the root disk, 256 to 1048576
  * @param runCommands shell commands run as root in the booted guest before it is frozen, in order
  * @param warmCode code evaluated in the warm interpreter before it is frozen, in order
+ * @param known what only templates that forkd knows have
  * @param bootTimeout until the agent must be ready; 1 s to 10 min
  * @param replace build again even if the tag exists with the same recipe
  */
@@ -27,6 +28,7 @@ public record TemplateSpec(
     int diskMib,
     List<String> runCommands,
     List<String> warmCode,
+    Optional<KnownTemplate> known,
     Duration bootTimeout,
     boolean replace) {
   public static final int DEFAULT_MEMORY_MIB = 512;
@@ -35,6 +37,30 @@ public record TemplateSpec(
   public TemplateSpec {
     runCommands = List.copyOf(runCommands);
     warmCode = List.copyOf(warmCode);
+  }
+
+  /** A recipe of one's own. */
+  public TemplateSpec(
+      Tag tag,
+      Source source,
+      Optional<Path> kernel,
+      int memoryMib,
+      int diskMib,
+      List<String> runCommands,
+      List<String> warmCode,
+      Duration bootTimeout,
+      boolean replace) {
+    this(
+        tag,
+        source,
+        kernel,
+        memoryMib,
+        diskMib,
+        runCommands,
+        warmCode,
+        Optional.empty(),
+        bootTimeout,
+        replace);
   }
 
   /** The recipe of a template that forkd knows how to make. */
@@ -47,8 +73,15 @@ public record TemplateSpec(
         known.diskMib(),
         known.run(),
         List.of(),
+        Optional.of(known),
         Duration.ofMinutes(5),
         false);
+  }
+
+  /** The same, made again even if it is there. */
+  public TemplateSpec replacing(boolean again) {
+    return new TemplateSpec(
+        tag, source, kernel, memoryMib, diskMib, runCommands, warmCode, known, bootTimeout, again);
   }
 
   /** Where a root file system comes from. */

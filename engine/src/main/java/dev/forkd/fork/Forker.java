@@ -274,7 +274,7 @@ public final class Forker {
             });
     if (prewarm) {
       try (Sandbox.Session session = child.enter(VERIFY_PATIENCE)) {
-        Prewarm.run(session.agent());
+        Prewarm.run(session.agent(), manifest.rehearsals().orElse(List.of()));
       } catch (RuntimeException e) {
         parts.sandboxes().end(child);
         throw e;
@@ -553,7 +553,13 @@ public final class Forker {
     Sandbox sandbox = parts.sandboxes().get(id);
     try (Sandbox.Session session = sandbox.enter(VERIFY_PATIENCE)) {
       if (prewarm) {
-        Prewarm.run(session.agent());
+        Prewarm.run(
+            session.agent(),
+            parts
+                .snapshots()
+                .find(new Tag(sandbox.record().snapshot()))
+                .flatMap(SnapshotManifest::rehearsals)
+                .orElse(List.of()));
       }
       return new ChildOutcome.Started(sandbox.view(false));
     } catch (ForkdException e) {

@@ -2,8 +2,11 @@ package dev.forkd.fork;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.guest.GuestAgent;
+import dev.forkd.guest.Rehearsals;
 import java.time.Duration;
+import java.util.List;
 
 /**
  * Lets a child do once what it will be asked to do: its pages are faulted in, and under emulation
@@ -14,7 +17,8 @@ final class Prewarm {
 
   private Prewarm() {}
 
-  static void run(GuestAgent agent) {
+  static void run(GuestAgent agent, List<KnownTemplate.Rehearsal> rehearsals) {
+    Rehearsals.run(agent, rehearsals);
     try {
       agent.eval("None", TIMEOUT);
     } catch (ForkdException e) {

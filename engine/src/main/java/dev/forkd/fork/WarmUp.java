@@ -2,9 +2,11 @@ package dev.forkd.fork;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.engine.ExecListener;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.guest.GuestAgent;
+import dev.forkd.guest.Rehearsals;
 import dev.forkd.sandbox.Handshake;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.vmm.RunningVm;
@@ -60,15 +62,16 @@ public final class WarmUp {
    * Runs a paused VM for some hundred milliseconds and pauses it again.
    *
    * @param token hex; what its agent listens for
+   * @param rehearsals run beside what every guest can do
    */
-  Warmed run(String id, RunningVm vm, String token) {
+  Warmed run(String id, RunningVm vm, String token, List<KnownTemplate.Rehearsal> rehearsals) {
     GuestAgent agent = agents.connect(vm, id, () -> {}, why -> {});
     try {
       vm.execute(new VmCommand.Resume());
       handshake.greet(agent, Handshake.fresh(HexFormat.of().parseHex(token)));
       byte[] current = new byte[0];
       for (int round = 0; round < ROUNDS; round++) {
-        current = round(id, agent);
+        current = round(id, agent, rehearsals);
       }
       Thread.sleep(SETTLE);
       vm.execute(new VmCommand.Pause());
@@ -79,7 +82,7 @@ public final class WarmUp {
     }
   }
 
-  private byte[] round(String id, GuestAgent agent) {
+  private byte[] round(String id, GuestAgent agent, List<KnownTemplate.Rehearsal> rehearsals) {
     agent.clock(Handshake.unixNanos());
     byte[] token = handshake.rehearse(id, agent);
     for (String code : CODE) {
@@ -96,6 +99,7 @@ public final class WarmUp {
     unlessUnknown(() -> agent.files().read(FILE, OutputStream.nullOutputStream()));
     unlessUnknown(() -> agent.files().list("/"));
     unlessUnknown(() -> agent.files().remove(FILE));
+    Rehearsals.run(agent, rehearsals);
     return token;
   }
 

@@ -299,7 +299,7 @@ public final class Zygotes implements AutoCloseable {
       if (closed) {
         throw new ForkdException(ErrorCode.CANCELLED, "forkd is stopping");
       }
-      warmed = parts.warmUp().run(id, vm, cold.token());
+      warmed = parts.warmUp().run(id, vm, cold.token(), manifest.rehearsals().orElse(List.of()));
     } catch (RuntimeException e) {
       vm.kill();
       throw e;

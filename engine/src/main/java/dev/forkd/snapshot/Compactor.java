@@ -79,6 +79,7 @@ public final class Compactor {
               source.devicesSha256(),
               source.resyncToken(),
               source.frozen(),
+              source.rehearsals(),
               Optional.of(lineage));
       Snapshot made = snapshots.complete(to, manifest);
       complete = true;

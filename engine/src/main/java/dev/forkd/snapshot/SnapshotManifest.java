@@ -1,5 +1,6 @@
 package dev.forkd.snapshot;
 
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.memory.MemoryImage;
 import java.util.List;
 import java.util.Optional;
@@ -17,6 +18,7 @@ import java.util.OptionalLong;
  * @param devicesSha256 of {@code devices.bin}
  * @param resyncToken hex of what the guest agent listens for to begin a new conversation
  * @param frozen user processes are frozen inside and wait for the fork handshake
+ * @param rehearsals commands that its children are to find warm
  * @param recipe of a template: a hash that tells whether it is what was asked for
  */
 public record SnapshotManifest(
@@ -33,6 +35,7 @@ public record SnapshotManifest(
     String devicesSha256,
     String resyncToken,
     boolean frozen,
+    Optional<List<KnownTemplate.Rehearsal>> rehearsals,
     Optional<Lineage> lineage) {
 
   public static final int VERSION = 2;

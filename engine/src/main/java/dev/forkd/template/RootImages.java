@@ -140,6 +140,8 @@ public final class RootImages {
     command.add("--dpkgopt=path-include=/usr/share/doc/*/copyright");
     // The image is written out in the end; syncing each file before that is time lost.
     command.add("--dpkgopt=force-unsafe-io");
+    // Java's packages cannot be configured where the folder of the pages they link to is not.
+    command.add("--essential-hook=mkdir -p \"$1/usr/share/man/man1\"");
     command.add("--aptopt=Acquire::Languages \"none\"");
     command.add(DefaultTemplate.SUITE);
     command.add(target.toString());

@@ -12,6 +12,7 @@ import java.util.function.Consumer;
  * other.
  */
 public final class TemplateAssets {
+  private final Path home;
   private final GuestKernels kernels;
   private final AgentBinary agent;
   private final Initramfs initramfs;
@@ -24,13 +25,18 @@ public final class TemplateAssets {
    */
   public TemplateAssets(Path dataDir, Path forkdHome) {
     Path data = dataDir.toAbsolutePath().normalize();
-    Path home = forkdHome.toAbsolutePath().normalize();
+    this.home = forkdHome.toAbsolutePath().normalize();
     Path guest = data.resolve("guest");
     this.kernels = new GuestKernels(guest.resolve("kernels"));
     this.agent = new AgentBinary(home, guest);
     this.initramfs = new Initramfs(guest);
     this.tsc = new TscFrequency(home, guest);
     this.roots = new RootImages(guest.resolve("roots"), data.resolve("staging"));
+  }
+
+  /** Where forkd itself is. */
+  public Path home() {
+    return home;
   }
 
   /** Rate of this host's time stamp counter, measured once per boot of the host. */

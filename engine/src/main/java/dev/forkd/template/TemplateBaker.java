@@ -2,6 +2,7 @@ package dev.forkd.template;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.Tag;
 import dev.forkd.disk.DiskLayers;
 import dev.forkd.engine.DeleteMode;
@@ -149,7 +150,8 @@ public final class TemplateBaker {
       long diskBytes = Files.size(image);
       DiskLayer root = parts.layers().adoptRoot("r" + randomHex(8), image);
       parts.ledger().hold(holder, List.of(root.id()));
-      TemplateBoot boot = new TemplateBoot(parts.dir(), parts.vmm(), assets, spec, progress);
+      TemplateBoot boot =
+          new TemplateBoot(parts.dir(), parts.vmm(), assets, parts.assets().home(), spec, progress);
       TemplateBoot.Baked baked = bootAndWarm(boot, root, diskBytes, holder, folder);
       progress.accept("storing " + spec.memoryMib() + " MiB of memory");
       MemoryImage memory = parts.memory().addFlat(imageId, baked.memory());
@@ -175,6 +177,7 @@ public final class TemplateBaker {
                       SnapshotFiles.sha256(devices),
                       HexFormat.of().formatHex(GuestAgent.INITIAL_TOKEN),
                       false,
+                      spec.known().map(KnownTemplate::rehearsals),
                       Optional.empty()));
       complete = true;
       progress.accept("template '" + spec.tag() + "' is ready");
@@ -220,7 +223,8 @@ public final class TemplateBaker {
   }
 
   /** Names what was asked for: the same recipe gives the same template. */
-  private static String recipe(TemplateSpec spec) {
+  private String recipe(TemplateSpec spec) {
+    Path home = parts.assets().home();
     StringBuilder text = new StringBuilder();
     switch (spec.source()) {
       case TemplateSpec.Source.Packages(List<String> names) ->
@@ -231,6 +235,11 @@ public final class TemplateBaker {
     text.append('\n').append(spec.kernel().map(TemplateBaker::stamp).orElse("debian"));
     text.append('\n').append(spec.memoryMib()).append(' ').append(spec.diskMib());
     text.append('\n').append(spec.runCommands()).append('\n').append(spec.warmCode());
+    spec.known()
+        .ifPresent(known -> {
+          text.append('\n').append(known.services()).append('\n').append(known.rehearsals());
+          text.append('\n').append(new OwnFiles(home, known).hash());
+        });
     return SnapshotFiles.sha256(text.toString().getBytes(StandardCharsets.UTF_8)).substring(0, 16);
   }
 

@@ -2,14 +2,19 @@ package dev.forkd.template;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecExit;
 import dev.forkd.engine.ExecListener;
 import dev.forkd.engine.ExecSpec;
+import dev.forkd.engine.ProcessListener;
+import dev.forkd.engine.ProcessSpec;
+import dev.forkd.engine.ProcessStream;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.guest.AgentEvents;
 import dev.forkd.guest.AgentReady;
 import dev.forkd.guest.GuestAgent;
+import dev.forkd.guest.Rehearsals;
 import dev.forkd.linux.Memfd;
 import dev.forkd.state.DataDir;
 import dev.forkd.vmm.BootSpec;
@@ -20,6 +25,7 @@ import dev.forkd.vmm.VmCommand;
 import dev.forkd.vmm.VmHardware;
 import dev.forkd.vmm.VmName;
 import dev.forkd.vmm.Vmm;
+import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -27,6 +33,10 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 
 /**
@@ -71,6 +81,7 @@ final class TemplateBoot {
   private final DataDir dir;
   private final Vmm vmm;
   private final BootAssets assets;
+  private final Path home;
   private final TemplateSpec spec;
   private final Consumer<String> progress;
 
@@ -78,10 +89,16 @@ final class TemplateBoot {
   record Baked(Memfd memory, DiskLayer overlay) {}
 
   TemplateBoot(
-      DataDir dir, Vmm vmm, BootAssets assets, TemplateSpec spec, Consumer<String> progress) {
+      DataDir dir,
+      Vmm vmm,
+      BootAssets assets,
+      Path home,
+      TemplateSpec spec,
+      Consumer<String> progress) {
     this.dir = dir;
     this.vmm = vmm;
     this.assets = assets;
+    this.home = home;
     this.spec = spec;
     this.progress = progress;
   }
@@ -126,10 +143,13 @@ final class TemplateBoot {
   private void warm(RunningVm vm, GuestAgent agent) {
     AgentReady ready = awaitReady(vm, agent);
     progress.accept("guest is up, evaluator: " + ready.evaluator());
+    spec.known().ifPresent(known -> copyFiles(agent, known));
     for (String command : spec.runCommands()) {
       progress.accept("running: " + command);
       exec(agent, List.of("sh", "-c", command), "template command '" + command + "'");
     }
+    spec.known()
+        .ifPresent(known -> known.services().forEach(service -> startService(agent, service)));
     boolean evaluates = ready.evaluator().equals("ready");
     for (String code : spec.warmCode()) {
       progress.accept("warming: " + code.lines().findFirst().orElse(""));
@@ -152,6 +172,10 @@ final class TemplateBoot {
     for (int round = 0; evaluates && round < WARM_ROUNDS; round++) {
       agent.eval(LAST_CODE, WARM_TIMEOUT);
     }
+    for (int round = 0; round < WARM_ROUNDS; round++) {
+      spec.known()
+          .ifPresent(known -> known.rehearsals().forEach(command -> rehearse(agent, command)));
+    }
     agent.settle(CALL_TIMEOUT);
     agent.syncDisks(CALL_TIMEOUT);
     sleep();
@@ -162,6 +186,83 @@ final class TemplateBoot {
               + spec.tag()
               + "' has processes running after its commands; it can only be frozen at rest");
     }
+  }
+
+  private void copyFiles(GuestAgent agent, KnownTemplate known) {
+    new OwnFiles(home, known)
+        .all()
+        .forEach((path, bytes) ->
+            agent
+                .files()
+                .write(
+                    path, new ByteArrayInputStream(bytes), OptionalInt.of(0644), Optional.empty()));
+  }
+
+  /** Starts a service and waits until it is ready. */
+  private void startService(GuestAgent agent, KnownTemplate.Service service) {
+    progress.accept("starting: " + service.command());
+    ByteArrayOutputStream output = new ByteArrayOutputStream();
+    ProcessListener listener =
+        new ProcessListener() {
+          @Override
+          public void started(int pid) {}
+
+          @Override
+          public void stdout(byte[] chunk) {
+            output.writeBytes(chunk);
+          }
+
+          @Override
+          public void stderr(byte[] chunk) {
+            stdout(chunk);
+          }
+
+          @Override
+          public void terminal(byte[] chunk) {}
+        };
+    ProcessSpec process =
+        new ProcessSpec(
+            List.of("/bin/bash", "-l", "-c", service.command()),
+            Map.of(),
+            Optional.empty(),
+            Optional.of(service.user()),
+            Optional.empty(),
+            false,
+            Optional.of("service"),
+            Optional.empty());
+    AtomicBoolean ended = new AtomicBoolean();
+    try (ProcessStream _ = agent.processes().start(process, listener, () -> ended.set(true))) {
+      long deadline = System.nanoTime() + spec.bootTimeout().toNanos();
+      while (!succeeds(agent, List.of("sh", "-c", service.ready()))) {
+        if (ended.get() || System.nanoTime() > deadline) {
+          throw new ForkdException(
+              ErrorCode.FAILED_PRECONDITION,
+              "the service of template '"
+                  + spec.tag()
+                  + "' "
+                  + (ended.get() ? "has ended" : "is not ready in time")
+                  + ": "
+                  + tail(output));
+        }
+        sleep();
+      }
+    }
+  }
+
+  private static String tail(ByteArrayOutputStream output) {
+    String text = output.toString(StandardCharsets.UTF_8);
+    return text.substring(Math.max(0, text.length() - OUTPUT_TAIL_CHARS)).strip();
+  }
+
+  private void rehearse(GuestAgent agent, KnownTemplate.Rehearsal command) {
+    Rehearsals.run(agent, List.of(command));
+  }
+
+  private static boolean succeeds(GuestAgent agent, List<String> command) {
+    return agent
+        .exec(ExecSpec.of(command, CALL_TIMEOUT))
+        .run(Rehearsals.NOBODY)
+        .equals(new ExecExit.Exited(0));
   }
 
   private AgentReady awaitReady(RunningVm vm, GuestAgent agent) {
@@ -207,29 +308,16 @@ final class TemplateBoot {
         };
     ExecExit exit = agent.exec(ExecSpec.of(command, RUN_TIMEOUT)).run(listener);
     if (!exit.equals(new ExecExit.Exited(0))) {
-      String text = output.toString(StandardCharsets.UTF_8);
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
-          what
-              + " ended with "
-              + exit.shellStatus()
-              + ": "
-              + text.substring(Math.max(0, text.length() - OUTPUT_TAIL_CHARS)).strip());
+          what + " ended with " + exit.shellStatus() + ": " + tail(output));
     }
   }
 
   /** An image without these programs is no worse for it. */
   private static void execQuietly(GuestAgent agent, List<String> command) {
-    ExecListener nobody =
-        new ExecListener() {
-          @Override
-          public void stdout(byte[] chunk) {}
-
-          @Override
-          public void stderr(byte[] chunk) {}
-        };
     try {
-      agent.exec(ExecSpec.of(command, CALL_TIMEOUT)).run(nobody);
+      agent.exec(ExecSpec.of(command, CALL_TIMEOUT)).run(Rehearsals.NOBODY);
     } catch (ForkdException e) {
       if (e.code() != ErrorCode.NOT_FOUND) {
         throw e;

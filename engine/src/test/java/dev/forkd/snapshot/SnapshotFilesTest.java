@@ -36,6 +36,7 @@ class SnapshotFilesTest {
         "00",
         "ab".repeat(32),
         true,
+        Optional.empty(),
         Optional.of(
             new SnapshotManifest.Lineage(
                 "python",

@@ -141,6 +141,7 @@ final class SnapshotShelf implements AutoCloseable {
             SnapshotFiles.sha256(devices),
             "ab".repeat(32),
             true,
+            Optional.empty(),
             lineage);
     catalog.complete(new Tag(tag), manifest);
     return manifest;

@@ -267,6 +267,7 @@ class SqliteStateStoreTest {
       }
       statement.execute("DROP TABLE workspace");
       statement.execute("DROP TABLE pool");
+      statement.execute("DROP TABLE hosted");
       statement.execute("PRAGMA user_version = 1");
     }
     try (StateStore store = open()) {
@@ -278,7 +279,7 @@ class SqliteStateStoreTest {
             statement.executeQuery(
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type ="
                     + " 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name)")) {
-      assertThat(tables.getString(1)).isEqualTo("pool,sandbox,snapshot,workspace");
+      assertThat(tables.getString(1)).isEqualTo("hosted,pool,sandbox,snapshot,workspace");
     }
   }
 

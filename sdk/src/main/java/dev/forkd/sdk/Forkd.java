@@ -1,6 +1,8 @@
 package dev.forkd.sdk;
 
+import dev.forkd.api.ApiKey;
 import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.CreateWorkspace;
 import dev.forkd.api.rest.Health;
 import dev.forkd.api.rest.Json;
@@ -144,6 +146,21 @@ public final class Forkd implements AutoCloseable {
   /** Where the daemon is. */
   public String url() {
     return transport.url();
+  }
+
+  /**
+   * The key that programs written against E2B show this daemon.
+   *
+   * @throws dev.forkd.api.ForkdException UNAUTHENTICATED when this client has no token
+   */
+  public String e2bApiKey() {
+    return transport
+        .token()
+        .map(ApiKey::of)
+        .orElseThrow(() ->
+            new ForkdException(
+                ErrorCode.UNAUTHENTICATED,
+                "no token, so no API key; set FORKD_TOKEN to the daemon's token"));
   }
 
   /** Whether a daemon answers; needs no token. */

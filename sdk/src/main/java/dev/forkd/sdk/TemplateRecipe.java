@@ -40,6 +40,9 @@ public record TemplateRecipe(
     /** An OCI image layout, a folder or a tar of one. */
     record OciLayout(String path) implements Source {}
 
+    /** All is as forkd knows it; the template must have that tag. */
+    record Known(KnownTemplate template) implements Source {}
+
     /** A raw ext4 image; it is copied, never written. */
     record RootFile(String path) implements Source {}
   }
@@ -51,12 +54,7 @@ public record TemplateRecipe(
 
   /** The recipe of a template that forkd knows. */
   public static TemplateRecipe of(KnownTemplate known) {
-    TemplateRecipe recipe =
-        ofPackages(known.packages()).withMemoryMib(known.memoryMib()).withDiskMib(known.diskMib());
-    for (String command : known.run()) {
-      recipe = recipe.andRun(command);
-    }
-    return recipe;
+    return of(new Source.Known(known));
   }
 
   public static TemplateRecipe ofPackages(List<String> names) {

@@ -45,6 +45,10 @@ final class Transport implements AutoCloseable {
     return url;
   }
 
+  Optional<String> token() {
+    return token;
+  }
+
   /** How long a request may take that says nothing else. */
   Duration timeout() {
     return timeout;

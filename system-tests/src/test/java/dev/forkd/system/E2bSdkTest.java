@@ -3,9 +3,9 @@ package dev.forkd.system;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.forkd.api.ApiKey;
 import dev.forkd.api.KnownTemplate;
 import dev.forkd.engine.TemplateSpec;
-import dev.forkd.http.e2b.ApiKey;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;

@@ -67,12 +67,14 @@ public final class FakeEngine implements ForkdEngine {
   private final AtomicReference<Runnable> onClose = new AtomicReference<>(() -> {});
   private final FakeWorkspaces workspaces = new FakeWorkspaces(this);
   private final FakePools pools = new FakePools(this);
+  private final HostedSandboxes hosted = FakeHosting.over(this);
   private volatile boolean closed;
 
   /** A sandbox: what is seen of it, its files and its running processes. */
   private static final class Guest {
     private final AtomicReference<SandboxView> view;
     private final FakeFiles files = new FakeFiles();
+    private final FakeProcesses kept = new FakeProcesses();
     private final List<FakeProcess> processes = new CopyOnWriteArrayList<>();
 
     Guest(SandboxView view) {
@@ -566,22 +568,24 @@ public final class FakeEngine implements ForkdEngine {
 
   @Override
   public GuestProcesses processes(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return living(id).kept;
   }
 
   @Override
   public GuestPorts ports(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    living(id);
+    return new FakePorts();
   }
 
   @Override
   public GuestUsage usage(SandboxId id) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    living(id);
+    return new GuestUsage(1, 5.5, 512L << 20, 64L << 20, 32L << 20, 2L << 30, 1L << 30);
   }
 
   @Override
   public HostedSandboxes hosted() {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return hosted;
   }
 
   @Override

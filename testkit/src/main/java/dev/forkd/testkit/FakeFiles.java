@@ -9,18 +9,52 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.CopyOnWriteArrayList;
 
 /** Files of a pretended guest, in memory. A directory is a path without bytes. */
 final class FakeFiles implements GuestFiles {
-  private record Node(Optional<byte[]> bytes, int mode) {}
+  private record Node(
+      Optional<byte[]> bytes, int mode, String owner, Map<String, String> metadata) {
+    Node(Optional<byte[]> bytes, int mode) {
+      this(bytes, mode, "root", Map.of());
+    }
+  }
+
+  private record Watch(String path, boolean recursive, boolean entries, GuestWatch listener) {}
+
+  private final List<Watch> watches = new CopyOnWriteArrayList<>();
+
+  private void changed(String path, GuestWatch.Kind kind) {
+    for (Watch watch : watches) {
+      String prefix = watch.path().endsWith("/") ? watch.path() : watch.path() + "/";
+      String name = path.startsWith(prefix) ? path.substring(prefix.length()) : "";
+      if (!name.isEmpty() && (watch.recursive() || name.indexOf('/') < 0)) {
+        boolean told =
+            watch.entries() && kind != GuestWatch.Kind.REMOVED && kind != GuestWatch.Kind.RENAMED;
+        watch
+            .listener()
+            .changed(
+                new GuestWatch.Change(
+                    kind, name, told ? Optional.of(stat(path)) : Optional.empty()));
+      }
+    }
+  }
 
   private final NavigableMap<String, Node> nodes =
-      new ConcurrentSkipListMap<>(Map.of("/", new Node(Optional.empty(), 0755)));
+      new ConcurrentSkipListMap<>(
+          Map.of(
+              "/",
+              new Node(Optional.empty(), 0755),
+              "/home",
+              new Node(Optional.empty(), 0755),
+              "/home/user",
+              new Node(Optional.empty(), 0755, "user", Map.of())));
 
   private Node node(String path) {
     Node node = nodes.get(path);
@@ -38,12 +72,14 @@ final class FakeFiles implements GuestFiles {
             .orElseThrow(() ->
                 new ForkdException(
                     ErrorCode.FAILED_PRECONDITION, path + " is a directory in the guest"));
+    int from = (int) Math.min(bytes.length, range.offset());
+    int length = (int) Math.min(bytes.length - from, range.lengthBytes());
     try {
-      sink.write(bytes);
+      sink.write(bytes, from, length);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    return bytes.length;
+    return length;
   }
 
   @Override
@@ -53,7 +89,18 @@ final class FakeFiles implements GuestFiles {
       for (int i = path.indexOf('/', 1); i > 0; i = path.indexOf('/', i + 1)) {
         makeDirectory(path.substring(0, i));
       }
-      nodes.put(path, new Node(Optional.of(bytes), spec.mode().orElse(0644)));
+      Node old =
+          nodes.put(
+              path,
+              new Node(
+                  Optional.of(bytes),
+                  spec.mode().orElse(0644),
+                  spec.user().orElse("root"),
+                  spec.metadata().orElse(Map.of())));
+      if (old == null) {
+        changed(path, GuestWatch.Kind.CREATED);
+      }
+      changed(path, GuestWatch.Kind.WRITTEN);
       return bytes.length;
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -66,15 +113,15 @@ final class FakeFiles implements GuestFiles {
     return new Entry(
         path,
         node.bytes().isPresent() ? "file" : "directory",
-        node.bytes().map(bytes -> (long) bytes.length).orElse(0L),
+        node.bytes().map(bytes -> (long) bytes.length).orElse(4096L),
         node.mode(),
         0,
         0,
         1_700_000_000_000L,
-        "root",
-        "root",
+        node.owner(),
+        node.owner(),
         Optional.empty(),
-        Map.of());
+        node.metadata());
   }
 
   @Override
@@ -95,34 +142,65 @@ final class FakeFiles implements GuestFiles {
 
   @Override
   public List<Entry> tree(String path, int depth) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    if (node(path).bytes().isPresent()) {
+      throw new ForkdException(ErrorCode.FAILED_PRECONDITION, path + " is no directory");
+    }
+    List<Entry> found = new ArrayList<>();
+    for (Entry entry : list(path)) {
+      found.add(entry);
+      if (depth > 1 && entry.type().equals("directory")) {
+        found.addAll(tree(entry.path(), depth - 1));
+      }
+    }
+    return found;
   }
 
   @Override
   public boolean makeDirectory(String path, Optional<String> user) {
-    return nodes.putIfAbsent(path, new Node(Optional.empty(), 0755)) == null;
+    if (nodes.containsKey(path) && node(path).bytes().isPresent()) {
+      throw new ForkdException(ErrorCode.FAILED_PRECONDITION, path + " is a file");
+    }
+    boolean made =
+        nodes.putIfAbsent(path, new Node(Optional.empty(), 0755, user.orElse("root"), Map.of()))
+            == null;
+    if (made) {
+      changed(path, GuestWatch.Kind.CREATED);
+    }
+    return made;
   }
 
   @Override
   public GuestWatch.Handle watch(
       String path, boolean recursive, boolean entries, GuestWatch listener) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    if (node(path).bytes().isPresent()) {
+      throw new ForkdException(ErrorCode.FAILED_PRECONDITION, path + " is no directory");
+    }
+    Watch watch = new Watch(path, recursive, entries, listener);
+    watches.add(watch);
+    return () -> watches.remove(watch);
   }
 
   @Override
   public GuestAccount account(String user) {
-    throw new ForkdException(ErrorCode.UNIMPLEMENTED, "to be written");
+    return switch (user) {
+      case "root", "0" -> new GuestAccount("root", 0, 0, "/root");
+      case "user", "1000" -> new GuestAccount("user", 1000, 1000, "/home/user");
+      default -> throw new ForkdException(ErrorCode.NOT_FOUND, "no user " + user);
+    };
   }
 
   @Override
   public void move(String from, String to) {
     nodes.put(to, node(from));
     nodes.remove(from);
+    changed(from, GuestWatch.Kind.RENAMED);
+    changed(to, GuestWatch.Kind.CREATED);
   }
 
   @Override
   public void remove(String path) {
     node(path);
     nodes.keySet().removeIf(name -> name.equals(path) || name.startsWith(path + "/"));
+    changed(path, GuestWatch.Kind.REMOVED);
   }
 }

@@ -6,7 +6,8 @@ import java.util.OptionalLong;
 
 /**
  * Body of {@code POST /v1/templates}. Exactly one of packages, ociLayout and rootfs says where the
- * root file system comes from; paths are on the daemon's host.
+ * root file system comes from; without any, the tag names a template that forkd knows. Paths are on
+ * the daemon's host.
  *
  * @param run shell commands, as root, before the freeze
  * @param warm code for the warm interpreter, before the freeze

@@ -26,7 +26,7 @@ public final class E2bApi implements Surface {
 
   private static final Set<String> VERSIONS = Set.of("v2", "v3");
 
-  private final ApiKey key;
+  private final KeyCheck key;
   private final Router router;
 
   /**
@@ -36,7 +36,7 @@ public final class E2bApi implements Surface {
    */
   public E2bApi(
       ForkdEngine engine, String daemonToken, Optional<String> domain, InstantSource clock) {
-    this.key = new ApiKey(daemonToken);
+    this.key = new KeyCheck(daemonToken);
     Templates templates = new Templates(engine);
     Views views = new Views(domain);
     this.router =

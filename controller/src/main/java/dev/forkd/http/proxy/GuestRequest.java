@@ -69,6 +69,7 @@ final class GuestRequest {
         }
       }
     }
-    return GuestResponse.bytes(text.append(added).append("\r\n").toString());
+    return GuestResponse.bytes(
+        text.append(target.addedHeaders(port)).append(added).append("\r\n").toString());
   }
 }

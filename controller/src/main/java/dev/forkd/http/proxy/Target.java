@@ -3,6 +3,7 @@ package dev.forkd.http.proxy;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
+import dev.forkd.api.rest.Json;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedView;
@@ -16,6 +17,7 @@ import dev.forkd.http.envd.RestFailure;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import java.time.Duration;
+import java.util.Base64;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
@@ -41,6 +43,11 @@ sealed interface Target {
   /** The host that a server in it is to see instead of the one that the client named. */
   default Optional<String> maskedHost(int port) {
     return Optional.empty();
+  }
+
+  /** Header lines that a server in it gets beside the client's, each with its end. */
+  default String addedHeaders(int port) {
+    return "";
   }
 
   /** What the request shows for us alone, and the guest must not see. */
@@ -75,6 +82,8 @@ sealed interface Target {
   record Hosted(ForkdEngine engine, HostedView view) implements Target {
     /** What one that a request has resumed is given at least. */
     private static final Duration LEAST_TIMEOUT = Duration.ofMinutes(5);
+
+    private static final int INTERPRETER_PORT = 49999;
 
     private static final HeaderName TRAFFIC_TOKEN = HeaderNames.create("e2b-traffic-access-token");
 
@@ -136,6 +145,16 @@ sealed interface Target {
     @Override
     public boolean isOurs(String headerName, String value) {
       return headerName.equals(TRAFFIC_TOKEN.lowerCase());
+    }
+
+    /** The code interpreter gives it to the code that it runs. */
+    @Override
+    public String addedHeaders(int port) {
+      return port == INTERPRETER_PORT
+          ? "X-Sandbox-Env: "
+              + Base64.getEncoder().encodeToString(Json.write(environment()))
+              + "\r\n"
+          : "";
     }
 
     @Override

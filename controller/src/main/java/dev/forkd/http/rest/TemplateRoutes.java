@@ -1,6 +1,7 @@
 package dev.forkd.http.rest;
 
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.Tag;
 import dev.forkd.api.rest.CreateTemplate;
 import dev.forkd.api.rest.TemplateLine;
@@ -15,6 +16,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.regex.Pattern;
+import java.util.stream.Collectors;
 
 /** Templates: bake one while its progress is told. */
 final class TemplateRoutes {
@@ -88,6 +90,9 @@ final class TemplateRoutes {
       throw Checks.invalid("run and warm have more than " + STEPS_MAX + " steps");
     }
     body.run().forEach(command -> Checks.noNul("run", command));
+    if (body.packages().isEmpty() && body.ociLayout().isEmpty() && body.rootfs().isEmpty()) {
+      return known(body);
+    }
     return new TemplateSpec(
         new Tag(body.tag()),
         source(body),
@@ -110,6 +115,25 @@ final class TemplateRoutes {
                 1,
                 600)),
         body.replace());
+  }
+
+  private static TemplateSpec known(CreateTemplate body) {
+    KnownTemplate known =
+        KnownTemplate.find(body.tag())
+            .orElseThrow(() ->
+                Checks.invalid(
+                    "send exactly one of packages, oci_layout and rootfs; without any the tag must"
+                        + " be one of "
+                        + KnownTemplate.all().stream()
+                            .map(one -> one.tag().value())
+                            .collect(Collectors.joining(", "))));
+    if (!body.run().isEmpty() || !body.warm().isEmpty() || body.kernel().isPresent()) {
+      throw Checks.invalid(
+          "template '"
+              + body.tag()
+              + "' is made as forkd knows it: run, warm and kernel go with a source of your own");
+    }
+    return TemplateSpec.of(known).replacing(body.replace());
   }
 
   private static TemplateSpec.Source source(CreateTemplate body) {

@@ -1,0 +1,154 @@
+"""Contexts: a kernel each, and what is run in it, one after the other."""
+
+import asyncio
+import os
+import uuid
+
+HOME = os.environ.get("HOME", "/")
+MACHINE_ID = "/etc/machine-id"
+CONTEXTS_MAX = 100
+ALIASES = {"js": "javascript", "ts": "typescript", "node": "javascript", "py": "python", "python3": "python", "sh": "bash", "shell": "bash"}
+
+
+class Refused(Exception):
+    """A request that cannot be met, and the status that says so."""
+
+    def __init__(self, status, message):
+        super().__init__(message)
+        self.status = status
+
+
+class Running:
+    """One execution, from its request to its end."""
+
+    def __init__(self, context):
+        self.context = context
+        self.given_up = False
+        self.active = False
+
+    def give_up(self):
+        self.given_up = True
+        if self.active:
+            self.context.kernel.interrupt()
+
+
+def machine():
+    """Another one after each fork."""
+    try:
+        with open(MACHINE_ID, encoding="ascii") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+class Context:
+    def __init__(self, name, language, cwd, kernel):
+        self.name = name
+        self.language = language
+        self.cwd = cwd
+        self.kernel = kernel
+        self.turn = asyncio.Lock()
+        self.machine = machine()
+        self.environment = {}
+
+    def view(self):
+        return {"id": self.name, "language": self.language, "cwd": self.cwd}
+
+    def begin(self):
+        return Running(self)
+
+    async def run(self, running, code, env, environment, tell):
+        async with self.turn:
+            if running.given_up:
+                return
+            running.active = True
+            try:
+                await self.prepare(environment)
+                await self.kernel.execute(code, env, tell)
+                if running.given_up:
+                    await self.kernel.settle()
+            finally:
+                running.active = False
+
+    async def rehearse(self, code, tell):
+        """Runs code that is not to be counted."""
+        async with self.turn:
+            await self.kernel.rehearse(code, tell)
+
+    async def prepare(self, environment):
+        here = machine()
+        if here != self.machine:
+            # A fork: what was drawn from the same seeds would be drawn in all of its siblings.
+            await self.kernel.reseed()
+            self.machine = here
+        if environment != self.environment:
+            await self.kernel.set_environment(environment)
+            self.environment = environment
+
+
+class Contexts:
+    def __init__(self, kernels):
+        self.kernels = kernels
+        self.known = {}
+        self.defaults = {}
+        self.starting = asyncio.Lock()
+
+    def all(self):
+        return list(self.known.values())
+
+    @staticmethod
+    def language(name):
+        if not isinstance(name, str):
+            raise Refused(400, "language must be a string")
+        plain = name.lower()
+        return ALIASES.get(plain, plain)
+
+    async def warm(self, language):
+        context = await self.default(language)
+        await context.kernel.warm()
+
+    async def default(self, language):
+        # One at a time: two that ask for the same first one share it.
+        async with self.starting:
+            there = self.known.get(self.defaults.get(language))
+            if there is None:
+                there = await self.create(language, None)
+                self.defaults[language] = there.name
+            return there
+
+    async def find(self, name, language):
+        if name is not None and language is not None:
+            raise Refused(400, "send context_id or language, not both")
+        if name is not None:
+            return self.require(name)
+        return await self.default(self.language(language or "python"))
+
+    def require(self, name):
+        context = self.known.get(name)
+        if context is None:
+            raise Refused(404, f"Context {name} not found")
+        return context
+
+    async def create(self, language, cwd):
+        language = self.language(language)
+        cwd = cwd or HOME
+        if not self.kernels.knows(language):
+            raise Refused(400, f"language '{language}' is not known here; there are {', '.join(self.kernels.names())}")
+        if not os.path.isdir(cwd):
+            raise Refused(400, f"cwd '{cwd}' does not exist")
+        if len(self.known) >= CONTEXTS_MAX:
+            raise Refused(429, f"there are {CONTEXTS_MAX} contexts already; remove some first")
+        context = Context(str(uuid.uuid4()), language, cwd, await self.kernels.start(language, cwd))
+        self.known[context.name] = context
+        return context
+
+    async def remove(self, name):
+        context = self.require(name)
+        del self.known[name]
+        await context.kernel.stop()
+
+    async def restart(self, name):
+        context = self.require(name)
+        old, context.environment = context.kernel, {}
+        await old.stop()
+        context.kernel = await self.kernels.start(context.language, context.cwd)
