@@ -62,8 +62,16 @@ public record KnownTemplate(
           2048,
           "Python with numpy");
 
+  /**
+   * A user, and a login shell that starts fast, as each command of E2B's clients begins with one:
+   * under emulation a dynamic bash takes 40 ms longer than a static one, and {@code id} in the
+   * profile as long again.
+   */
   private static final List<String> USER =
       List.of(
+          "dpkg-divert --local --rename --divert /bin/bash.dynamic --add /bin/bash",
+          "ln -s bash-static /bin/bash",
+          "sed -i 's/[\"`][$(]*id -u[)`]*\"* -eq 0/\"${EUID:-$(id -u)}\" -eq 0/' /etc/profile",
           "useradd --create-home --shell /bin/bash --user-group user",
           "echo 'user ALL=(ALL:ALL) NOPASSWD: ALL' >/etc/sudoers.d/user",
           "chmod 440 /etc/sudoers.d/user");
@@ -79,6 +87,7 @@ public record KnownTemplate(
           List.of(
               "attr",
               "bash",
+              "bash-static",
               "ca-certificates",
               "curl",
               "git",

@@ -18,6 +18,7 @@ import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.SerializationFeature;
 import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ObjectNode;
 
 /** The folder of one snapshot: {@code snapshot.json} and {@code devices.bin}. */
 public final class SnapshotFiles {
@@ -75,7 +76,7 @@ public final class SnapshotFiles {
         throw damaged(
             file, "its format version is " + version + ", not " + SnapshotManifest.VERSION, null);
       }
-      SnapshotManifest manifest = JSON.treeToValue(content, SnapshotManifest.class);
+      SnapshotManifest manifest = JSON.treeToValue(completed(content), SnapshotManifest.class);
       if (!manifest.tag().equals(String.valueOf(folder.getFileName()))) {
         throw damaged(file, "it belongs to tag '" + manifest.tag() + "'", null);
       }
@@ -99,10 +100,18 @@ public final class SnapshotFiles {
   /** The manifest of a row; empty when the row has none that can be read. */
   static Optional<SnapshotManifest> fromJson(String json) {
     try {
-      return Optional.of(JSON.readValue(json, SnapshotManifest.class));
+      return Optional.of(JSON.treeToValue(completed(JSON.readTree(json)), SnapshotManifest.class));
     } catch (JacksonException e) {
       return Optional.empty();
     }
+  }
+
+  /** What was written before there were rehearsals has none. */
+  private static JsonNode completed(JsonNode content) {
+    if (content instanceof ObjectNode object && !object.has("rehearsals")) {
+      object.putNull("rehearsals");
+    }
+    return content;
   }
 
   private static ForkdException damaged(

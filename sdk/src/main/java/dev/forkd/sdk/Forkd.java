@@ -148,6 +148,11 @@ public final class Forkd implements AutoCloseable {
     return transport.url();
   }
 
+  /** The client that this one uses, for what it has no words for; closed with it. */
+  public HttpClient httpClient() {
+    return transport.client();
+  }
+
   /**
    * The key that programs written against E2B show this daemon.
    *

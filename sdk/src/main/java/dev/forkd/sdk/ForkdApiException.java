@@ -12,7 +12,13 @@ public final class ForkdApiException extends ForkdException {
   private final int status;
   private final String requestId;
 
-  ForkdApiException(
+  /**
+   * A failure.
+   *
+   * @param status of the HTTP answer; 0 when there was none
+   * @param requestId that the daemon logs it with; empty when unknown
+   */
+  public ForkdApiException(
       ErrorCode code, int status, String requestId, String message, @Nullable Throwable cause) {
     super(code, message, Map.of(), cause);
     this.status = status;

@@ -45,6 +45,10 @@ final class Transport implements AutoCloseable {
     return url;
   }
 
+  HttpClient client() {
+    return client;
+  }
+
   Optional<String> token() {
     return token;
   }

@@ -46,7 +46,9 @@ class ArchitectureTest {
     "dev.forkd.metrics..",
   };
 
-  private static final String[] CLIENTS = {"dev.forkd.sdk..", "dev.forkd.cli.."};
+  private static final String[] CLIENTS = {
+    "dev.forkd.sdk..", "dev.forkd.junit..", "dev.forkd.cli.."
+  };
 
   private static final String[] HTTP = {
     "io.helidon..", "java.net.http..", "com.sun.net.httpserver..", "dev.forkd.api.rest.."
@@ -71,7 +73,7 @@ class ArchitectureTest {
         packages.stream().map(name -> name.split("\\.")[2]).distinct().sorted().toList();
     assertThat(
             String.join("|", ENGINE)
-                + "|dev.forkd.controller..|dev.forkd.http..|dev.forkd.sdk..|dev.forkd.cli.."
+                + "|dev.forkd.controller..|dev.forkd.http..|dev.forkd.sdk..|dev.forkd.junit..|dev.forkd.cli.."
                 + "|dev.forkd.api..|dev.forkd.linux..|dev.forkd.vmm..|dev.forkd.testkit..")
         .as("every package is in a layer")
         .contains(roots.stream().map(root -> "dev.forkd." + root + "..").toList());

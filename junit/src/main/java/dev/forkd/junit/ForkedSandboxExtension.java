@@ -1,0 +1,92 @@
+package dev.forkd.junit;
+
+import dev.forkd.api.rest.EvalResponse;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.Sandbox;
+import dev.forkd.sdk.Snapshot;
+import java.util.HexFormat;
+import java.util.concurrent.ThreadLocalRandom;
+import org.junit.jupiter.api.extension.ExtensionContext;
+import org.junit.jupiter.api.extension.ExtensionContext.Namespace;
+import org.junit.jupiter.api.extension.ExtensionContext.Store;
+import org.junit.jupiter.api.extension.ParameterContext;
+import org.junit.jupiter.api.extension.ParameterResolutionException;
+import org.junit.jupiter.api.extension.ParameterResolver;
+
+/** Forks a sandbox for each parameter that wants one; see {@link ForkedSandbox}. */
+public final class ForkedSandboxExtension implements ParameterResolver {
+  private static final Namespace NAMESPACE = Namespace.create(ForkedSandboxExtension.class);
+
+  /** The client of a whole run. */
+  private record Client(Forkd forkd) implements AutoCloseable {
+    static Client connect() {
+      Forkd.Builder builder = Forkd.builder();
+      String url = System.getProperty("forkd.url");
+      String token = System.getProperty("forkd.token");
+      if (url != null) {
+        builder.url(url);
+      }
+      if (token != null) {
+        builder.token(token);
+      }
+      return new Client(builder.build());
+    }
+
+    @Override
+    public void close() {
+      forkd.close();
+    }
+  }
+
+  /** A warmed snapshot, deleted when the run is over. */
+  private record Warmed(Snapshot snapshot) implements AutoCloseable {
+    @Override
+    public void close() {
+      snapshot.delete();
+    }
+  }
+
+  /** A test's sandbox, killed when the test is over. */
+  private record Child(Sandbox sandbox) implements AutoCloseable {
+    @Override
+    public void close() {
+      sandbox.close();
+    }
+  }
+
+  @Override
+  public boolean supportsParameter(ParameterContext parameter, ExtensionContext context) {
+    return parameter.isAnnotated(ForkedSandbox.class)
+        && parameter.getParameter().getType() == Sandbox.class;
+  }
+
+  @Override
+  public Object resolveParameter(ParameterContext parameter, ExtensionContext context) {
+    ForkedSandbox wish = parameter.findAnnotation(ForkedSandbox.class).orElseThrow();
+    Store run = context.getRoot().getStore(NAMESPACE);
+    Forkd forkd =
+        run.getOrComputeIfAbsent(Client.class, _ -> Client.connect(), Client.class).forkd();
+    Sandbox sandbox =
+        wish.warm().isEmpty()
+            ? forkd.fork(wish.template())
+            : run.getOrComputeIfAbsent(
+                    wish.template() + "\n" + wish.warm(), _ -> warm(forkd, wish), Warmed.class)
+                .snapshot()
+                .fork();
+    context.getStore(NAMESPACE).put(sandbox.id(), new Child(sandbox));
+    return sandbox;
+  }
+
+  private static Warmed warm(Forkd forkd, ForkedSandbox wish) {
+    try (Sandbox parent = forkd.fork(wish.template())) {
+      EvalResponse outcome = parent.eval(wish.warm());
+      if (outcome.error().isPresent()) {
+        throw new ParameterResolutionException(
+            "the code that should warm '" + wish.template() + "' raised " + outcome.error().get());
+      }
+      return new Warmed(
+          parent.branch(
+              "junit-" + HexFormat.of().toHexDigits(ThreadLocalRandom.current().nextLong())));
+    }
+  }
+}
