@@ -64,12 +64,11 @@ public final class ForkedSandboxExtension implements ParameterResolver {
   public Object resolveParameter(ParameterContext parameter, ExtensionContext context) {
     ForkedSandbox wish = parameter.findAnnotation(ForkedSandbox.class).orElseThrow();
     Store run = context.getRoot().getStore(NAMESPACE);
-    Forkd forkd =
-        run.getOrComputeIfAbsent(Client.class, _ -> Client.connect(), Client.class).forkd();
+    Forkd forkd = run.computeIfAbsent(Client.class, _ -> Client.connect(), Client.class).forkd();
     Sandbox sandbox =
         wish.warm().isEmpty()
             ? forkd.fork(wish.template())
-            : run.getOrComputeIfAbsent(
+            : run.computeIfAbsent(
                     wish.template() + "\n" + wish.warm(), _ -> warm(forkd, wish), Warmed.class)
                 .snapshot()
                 .fork();

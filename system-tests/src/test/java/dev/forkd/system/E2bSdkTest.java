@@ -43,18 +43,21 @@ class E2bSdkTest {
   /** Every public method of the JavaScript SDK that works without a network. */
   @Test
   void javaScript() throws Exception {
-    Path folder = WORK.resolve("js");
-    copy(PROGRAMS.resolve("js"), folder);
-    run(folder, Map.of(), List.of("npm", "install", "--no-audit", "--no-fund", "--silent"));
+    Path folder = javaScriptFolder();
     String node = node(folder);
     List<String> command = new ArrayList<>(List.of(node, "--test", "--test-reporter=spec"));
     command.addAll(programs(folder, ".test.mjs", "interpreter"));
     withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
   }
 
-  /** The same with the Python SDK, blocking and asynchronous. */
-  @Test
-  void python() throws Exception {
+  private static Path javaScriptFolder() throws IOException, InterruptedException {
+    Path folder = WORK.resolve("js");
+    copy(PROGRAMS.resolve("js"), folder);
+    run(folder, Map.of(), List.of("npm", "install", "--no-audit", "--no-fund", "--silent"));
+    return folder;
+  }
+
+  private static Path pythonFolder() throws IOException, InterruptedException {
     Path folder = WORK.resolve("python");
     copy(PROGRAMS.resolve("python"), folder);
     Path venv = folder.resolve("venv");
@@ -62,9 +65,36 @@ class E2bSdkTest {
       run(folder, Map.of(), List.of("python3", "-m", "venv", venv.toString()));
     }
     run(folder, Map.of(), List.of(venv + "/bin/pip", "install", "-q", "-r", "requirements.txt"));
-    List<String> command = new ArrayList<>(List.of(venv + "/bin/python", "-m", "unittest", "-v"));
+    return folder;
+  }
+
+  /** The same with the Python SDK, blocking and asynchronous. */
+  @Test
+  void python() throws Exception {
+    Path folder = pythonFolder();
+    List<String> command =
+        new ArrayList<>(List.of(folder + "/venv/bin/python", "-m", "unittest", "-v"));
     command.addAll(programs(folder, ".py", "interpreter"));
     withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
+  }
+
+  /** Code in warm kernels, with both SDKs. */
+  @Test
+  void codeInterpreter() throws Exception {
+    Path javaScript = javaScriptFolder();
+    Path python = pythonFolder();
+    withDaemon(
+        KnownTemplate.CODE_INTERPRETER,
+        environment -> {
+          run(
+              javaScript,
+              environment,
+              List.of(node(javaScript), "--test", "--test-reporter=spec", "interpreter.test.mjs"));
+          run(
+              python,
+              environment,
+              List.of(python + "/venv/bin/python", "-m", "unittest", "-v", "test_interpreter.py"));
+        });
   }
 
   private interface Program {

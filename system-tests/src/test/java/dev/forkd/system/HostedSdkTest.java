@@ -94,16 +94,15 @@ class HostedSdkTest {
   @Test
   void terminal() {
     try (HostedSandbox sandbox = sandbox()) {
-      StringBuffer seen = new StringBuffer();
+      List<String> seen = new CopyOnWriteArrayList<>();
       HostedProcess terminal =
           sandbox
               .commands()
-              .terminal(
-                  80, 24, HostedCommands.Options.DEFAULT, output -> seen.append(output.text()));
+              .terminal(80, 24, HostedCommands.Options.DEFAULT, output -> seen.add(output.text()));
       terminal.resize(100, 30);
       terminal.write("stty size; exit 4\n");
       assertThat(terminal.await().exitCode()).isEqualTo(4);
-      assertThat(seen.toString()).contains("30 100");
+      assertThat(String.join("", seen)).contains("30 100");
     }
   }
 

@@ -35,7 +35,8 @@ final class Lab {
   static final Tag PYTHON = new Tag("python");
 
   /** Templates that take long to bake and are the same for all tests. */
-  private static final Set<Tag> KEPT = Set.of(PYTHON, KnownTemplate.BASE.tag());
+  private static final Set<Tag> KEPT =
+      Set.of(PYTHON, KnownTemplate.BASE.tag(), KnownTemplate.CODE_INTERPRETER.tag());
 
   static final Duration PATIENCE = Duration.ofMinutes(1);
 

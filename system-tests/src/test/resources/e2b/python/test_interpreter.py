@@ -1,0 +1,34 @@
+"""E2B's published Python SDK for code, blocking and asynchronous."""
+
+import unittest
+
+from e2b_code_interpreter import AsyncSandbox, Sandbox
+
+
+class Interpreter(unittest.TestCase):
+    def test_code(self):
+        """Values, state, output, errors, pictures, contexts."""
+        with Sandbox.create(timeout=300, envs={"FROM": "the sandbox"}) as box:
+            self.assertEqual(box.run_code("x = 41\nx + 1").text, "42")
+            heard = []
+            run = box.run_code("print('out')\nimport os\nos.environ['FROM'], os.environ['MINE']", envs={"MINE": "run"}, on_stdout=lambda message: heard.append(message.line))
+            self.assertEqual((run.text, heard), ("('the sandbox', 'run')", ["out\n"]))
+            self.assertEqual(box.run_code("1 / 0").error.name, "ZeroDivisionError")
+            figure = box.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2], [3, 4])\nplt.show()").results[0]
+            self.assertTrue(figure.png)
+            self.assertEqual(figure.chart.type.value, "line")
+            context = box.create_code_context(cwd="/tmp")
+            self.assertEqual(box.run_code("import os\nos.getcwd()", context=context).text, "/tmp")
+            self.assertEqual(box.run_code("[1, 2].map(n => n * 2)", language="js").text, "[ 2, 4 ]")
+
+
+class AsyncInterpreter(unittest.IsolatedAsyncioTestCase):
+    async def test_code(self):
+        """The same kernel is there for the next run."""
+        async with await AsyncSandbox.create(timeout=300) as box:
+            await box.run_code("y = 1")
+            self.assertEqual((await box.run_code("y + 1")).text, "2")
+
+
+if __name__ == "__main__":
+    unittest.main()
