@@ -1,7 +1,9 @@
 package dev.forkd.junit;
 
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.rest.EvalResponse;
 import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.sdk.Sandbox;
 import dev.forkd.sdk.Snapshot;
 import java.util.HexFormat;
@@ -42,7 +44,14 @@ public final class ForkedSandboxExtension implements ParameterResolver {
   private record Warmed(Snapshot snapshot) implements AutoCloseable {
     @Override
     public void close() {
-      snapshot.delete();
+      try {
+        snapshot.delete();
+      } catch (ForkdApiException e) {
+        // With a daemon that has ended there is nobody to ask, and no reason to fail a run.
+        if (e.code() != ErrorCode.UNAVAILABLE && e.code() != ErrorCode.NOT_FOUND) {
+          throw e;
+        }
+      }
     }
   }
 

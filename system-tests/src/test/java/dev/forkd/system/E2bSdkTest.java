@@ -5,7 +5,6 @@ import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ApiKey;
 import dev.forkd.api.KnownTemplate;
-import dev.forkd.engine.TemplateSpec;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -102,7 +101,7 @@ class E2bSdkTest {
   }
 
   private static void withDaemon(KnownTemplate template, Program program) throws Exception {
-    Lab.engine().bake(TemplateSpec.of(template), line -> System.out.println("bake: " + line));
+    Lab.bake(template);
     try (Daemon daemon = Daemon.start()) {
       int before = descriptors(daemon);
       program.run(

@@ -6,7 +6,6 @@ import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.KnownTemplate;
-import dev.forkd.engine.TemplateSpec;
 import dev.forkd.junit.ForkedSandbox;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
@@ -34,8 +33,7 @@ class HostedSdkTest {
 
   @BeforeAll
   static void start() throws Exception {
-    Lab.engine()
-        .bake(TemplateSpec.of(KnownTemplate.BASE), line -> System.out.println("bake: " + line));
+    Lab.bake(KnownTemplate.BASE);
     daemon = Daemon.start();
     forkd = daemon.client();
     System.setProperty("forkd.url", daemon.url());

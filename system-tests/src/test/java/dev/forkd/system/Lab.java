@@ -1,5 +1,7 @@
 package dev.forkd.system;
 
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
@@ -72,6 +74,19 @@ final class Lab {
   static synchronized void release() {
     open.ifPresent(ForkdEngine::close);
     open = Optional.empty();
+  }
+
+  /** Bakes a template that forkd knows; one that an older source has left is made anew. */
+  static synchronized void bake(KnownTemplate known) {
+    TemplateSpec spec = TemplateSpec.of(known);
+    try {
+      engine().bake(spec, line -> System.out.println("bake: " + line));
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.ALREADY_EXISTS) {
+        throw e;
+      }
+      engine().bake(spec.replacing(true), line -> System.out.println("bake: " + line));
+    }
   }
 
   static TemplateSpec python(Tag tag, int memoryMib) {
