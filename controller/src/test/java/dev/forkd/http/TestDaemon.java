@@ -3,6 +3,8 @@ package dev.forkd.http;
 import dev.forkd.api.rest.ErrorBody;
 import dev.forkd.api.rest.Json;
 import dev.forkd.api.rest.SandboxInfo;
+import dev.forkd.http.e2b.E2bApi;
+import dev.forkd.http.proxy.Gateway;
 import dev.forkd.http.rest.RestRoutes;
 import dev.forkd.metrics.Meters;
 import dev.forkd.testkit.FakeEngine;
@@ -17,12 +19,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicInteger;
 
 /** The real server on a free port over a {@link FakeEngine}, and a client that hides nothing. */
-final class TestDaemon implements AutoCloseable {
-  static final String TOKEN = "test-token-0123456789";
+public final class TestDaemon implements AutoCloseable {
+  public static final String TOKEN = "test-token-0123456789";
 
   final FakeEngine engine;
   final Path auditLog;
@@ -54,6 +57,9 @@ final class TestDaemon implements AutoCloseable {
                 patience),
             RestRoutes.router(
                 engine, meters, System::nanoTime, "0.1.0", shutdowns::incrementAndGet),
+            List.of(
+                new Gateway(engine, TOKEN, InstantSource.system()),
+                new E2bApi(engine, TOKEN, Optional.empty(), InstantSource.system())),
             meters,
             InstantSource.system(),
             System::nanoTime);

@@ -18,12 +18,12 @@ import java.util.TreeMap;
  * Sandboxes and snapshots that are a number each, which is what must not be lost. They outlive the
  * process that made them, as VMs and files do.
  */
-final class FakeHost implements WorkspaceHost {
+public final class FakeHost implements WorkspaceHost {
   /** What is in a sandbox, by id. */
-  final Map<SandboxId, Integer> sandboxes = new TreeMap<>();
+  public final Map<SandboxId, Integer> sandboxes = new TreeMap<>();
 
   /** What is in a snapshot, by tag. */
-  final Map<Tag, Integer> snapshots = new TreeMap<>();
+  public final Map<Tag, Integer> snapshots = new TreeMap<>();
 
   final Map<SandboxId, OptionalLong> limits = new TreeMap<>();
   final Set<SandboxId> failed = new HashSet<>();
@@ -36,23 +36,23 @@ final class FakeHost implements WorkspaceHost {
   private StateStore store;
 
   private FaultPoint fault = _ -> {};
-  boolean failFork;
-  boolean failSave;
+  public boolean failFork;
+  public boolean failSave;
   boolean failKill;
   Runnable duringSave = () -> {};
 
-  FakeHost(StateStore store) {
+  public FakeHost(StateStore store) {
     this.store = store;
     snapshots.put(new Tag("python"), 0);
   }
 
-  void usedBy(StateStore newStore, FaultPoint newFault) {
+  public void usedBy(StateStore newStore, FaultPoint newFault) {
     store = newStore;
     fault = newFault;
   }
 
   /** The machine was switched off. */
-  void loseSandboxes() {
+  public void loseSandboxes() {
     sandboxes.clear();
   }
 

@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 
 /** Templates: bake one while its progress is told. */
 final class TemplateRoutes {
@@ -97,26 +98,34 @@ final class TemplateRoutes {
         new Tag(body.tag()),
         source(body),
         body.kernel().map(kernel -> SnapshotRoutes.hostFile("kernel", kernel)),
-        Math.toIntExact(
-            Checks.inRange(
-                "memory_mib",
-                body.memoryMib().orElse(TemplateSpec.DEFAULT_MEMORY_MIB),
-                128,
-                65536)),
-        Math.toIntExact(
-            Checks.inRange(
-                "disk_mib", body.diskMib().orElse(TemplateSpec.DEFAULT_DISK_MIB), 256, 1048576)),
+        memoryMib(body, TemplateSpec.DEFAULT_MEMORY_MIB),
+        diskMib(body, TemplateSpec.DEFAULT_DISK_MIB),
         body.run(),
         body.warm(),
-        Duration.ofSeconds(
-            Checks.inRange(
-                "boot_timeout_secs",
-                body.bootTimeoutSecs().orElse(DEFAULT_BOOT_TIMEOUT.toSeconds()),
-                1,
-                600)),
+        bootTimeout(body),
         body.replace());
   }
 
+  private static int memoryMib(CreateTemplate body, int otherwise) {
+    return Math.toIntExact(
+        Checks.inRange("memory_mib", body.memoryMib().orElse(otherwise), 128, 65536));
+  }
+
+  private static int diskMib(CreateTemplate body, int otherwise) {
+    return Math.toIntExact(
+        Checks.inRange("disk_mib", body.diskMib().orElse(otherwise), 256, 1048576));
+  }
+
+  private static Duration bootTimeout(CreateTemplate body) {
+    return Duration.ofSeconds(
+        Checks.inRange(
+            "boot_timeout_secs",
+            body.bootTimeoutSecs().orElse(DEFAULT_BOOT_TIMEOUT.toSeconds()),
+            1,
+            600));
+  }
+
+  /** As forkd knows it, with what was asked for beside that. */
   private static TemplateSpec known(CreateTemplate body) {
     KnownTemplate known =
         KnownTemplate.find(body.tag())
@@ -127,13 +136,18 @@ final class TemplateRoutes {
                         + KnownTemplate.all().stream()
                             .map(one -> one.tag().value())
                             .collect(Collectors.joining(", "))));
-    if (!body.run().isEmpty() || !body.warm().isEmpty() || body.kernel().isPresent()) {
-      throw Checks.invalid(
-          "template '"
-              + body.tag()
-              + "' is made as forkd knows it: run, warm and kernel go with a source of your own");
-    }
-    return TemplateSpec.of(known).replacing(body.replace());
+    TemplateSpec plain = TemplateSpec.of(known);
+    return new TemplateSpec(
+        plain.tag(),
+        plain.source(),
+        body.kernel().map(kernel -> SnapshotRoutes.hostFile("kernel", kernel)),
+        memoryMib(body, plain.memoryMib()),
+        diskMib(body, plain.diskMib()),
+        Stream.concat(plain.runCommands().stream(), body.run().stream()).toList(),
+        body.warm(),
+        plain.known(),
+        body.bootTimeoutSecs().isPresent() ? bootTimeout(body) : plain.bootTimeout(),
+        body.replace());
   }
 
   private static TemplateSpec.Source source(CreateTemplate body) {

@@ -1,0 +1,218 @@
+package dev.forkd.hosted;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Tag;
+import dev.forkd.engine.HostedSandboxes.PauseMode;
+import dev.forkd.engine.HostedSpec;
+import dev.forkd.engine.HostedView;
+import dev.forkd.engine.Snapshot;
+import dev.forkd.state.SqliteStateStore;
+import dev.forkd.state.StateStore;
+import dev.forkd.workspace.FakeHost;
+import dev.forkd.workspace.WorkspaceKeeper;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.time.InstantSource;
+import java.util.Map;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Hosted sandboxes on a real store and real workspaces, over sandboxes that are numbers. */
+class HostedKeeperTest {
+  private static final Duration LONG = Duration.ofMinutes(10);
+  private static final Duration PATIENCE = Duration.ofSeconds(10);
+
+  @TempDir Path dir;
+  private StateStore store;
+  private FakeHost sandboxes;
+  private HostedKeeper keeper;
+  private final AtomicInteger reset = new AtomicInteger();
+
+  @BeforeEach
+  void open() {
+    store = SqliteStateStore.open(dir.resolve("state.db"));
+    sandboxes = new FakeHost(store);
+    keeper = keeper();
+  }
+
+  @AfterEach
+  void close() {
+    keeper.close();
+    store.close();
+  }
+
+  private HostedKeeper keeper() {
+    return new HostedKeeper(
+        store,
+        new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {}),
+        new Host(),
+        InstantSource.system());
+  }
+
+  /** Another process takes over. */
+  private void restart() {
+    keeper.close();
+    keeper = keeper();
+    assertThat(keeper.recover()).doesNotContain("not yet");
+  }
+
+  private final class Host implements HostedHost {
+    @Override
+    public Size size(Tag snapshot) {
+      if (!sandboxes.snapshots.containsKey(snapshot)) {
+        throw new ForkdException(ErrorCode.NOT_FOUND, "no snapshot " + snapshot);
+      }
+      return new Size(512, 2048);
+    }
+
+    @Override
+    public boolean living(SandboxId sandbox) {
+      return sandboxes.living(sandbox).isPresent();
+    }
+
+    @Override
+    public Snapshot branch(SandboxId sandbox, Tag tag) {
+      throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
+    }
+
+    @Override
+    public void endProcesses(SandboxId sandbox) {
+      reset.incrementAndGet();
+    }
+
+    @Override
+    public void remove(Tag tag) {}
+  }
+
+  private static HostedSpec spec(Duration timeout, HostedSpec.AtEnd atEnd, boolean resumes) {
+    return new HostedSpec(
+        new Tag("python"), timeout, Map.of("k", "v"), Map.of(), Map.of(), atEnd, resumes, true);
+  }
+
+  private static HostedSpec plain() {
+    return spec(LONG, HostedSpec.AtEnd.KILL, false);
+  }
+
+  private static void fails(ErrorCode code, ThrowingCallable call) {
+    assertThatThrownBy(call)
+        .isInstanceOfSatisfying(ForkdException.class, e -> assertThat(e.code()).isEqualTo(code));
+  }
+
+  /** It keeps its id, token and words through a pause, and what was in it. */
+  @Test
+  void pauseAndResume() {
+    HostedView made = keeper.create(plain());
+    sandboxes.sandboxes.put(made.sandbox().orElseThrow(), 42);
+    AtomicInteger stops = new AtomicInteger();
+    keeper.onStop(made.id(), stops::incrementAndGet);
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    assertThat(stops).as("whoever listens hears of it").hasValue(1);
+    assertThat(keeper.get(made.id()).paused()).isTrue();
+    assertThat(sandboxes.sandboxes).isEmpty();
+    fails(ErrorCode.ALREADY_EXISTS, () -> keeper.pause(made.id(), PauseMode.MEMORY));
+    fails(ErrorCode.NOT_FOUND, () -> keeper.awake(made.id(), LONG));
+    assertThat(keeper.resume(made.id(), LONG, false)).isTrue();
+    assertThat(keeper.resume(made.id(), LONG, false)).isFalse();
+    HostedView again = keeper.get(made.id());
+    assertThat(again.accessToken()).isEqualTo(made.accessToken()).isPresent();
+    assertThat(again.spec().metadata()).containsEntry("k", "v");
+    assertThat(sandboxes.sandboxes.get(again.sandbox().orElseThrow())).isEqualTo(42);
+    assertThat(keeper.awake(made.id(), LONG)).isEqualTo(again.sandbox().orElseThrow());
+  }
+
+  /** Killed, it is gone in every respect, and those who listen hear of it at once. */
+  @Test
+  void kill() {
+    HostedView made = keeper.create(plain());
+    AtomicInteger stops = new AtomicInteger();
+    keeper.onStop(made.id(), stops::incrementAndGet);
+    keeper.kill(made.id());
+    assertThat(stops).hasValue(1);
+    fails(ErrorCode.NOT_FOUND, () -> keeper.get(made.id()));
+    fails(ErrorCode.NOT_FOUND, () -> keeper.kill(made.id()));
+    assertThat(keeper.list()).isEmpty();
+    assertThat(sandboxes.sandboxes).isEmpty();
+    assertThat(store.listHosted()).isEmpty();
+    keeper.onStop(made.id(), stops::incrementAndGet);
+    assertThat(stops).as("one who comes late hears it too").hasValue(2);
+  }
+
+  /** Its end comes at its time, also when that was moved, and is what was wished. */
+  @Test
+  void ends() {
+    HostedView dies = keeper.create(plain());
+    keeper.setTimeout(dies.id(), Duration.ofMillis(200));
+    HostedView sleeps = keeper.create(spec(Duration.ofMillis(200), HostedSpec.AtEnd.PAUSE, true));
+    HostedView forgets =
+        keeper.create(spec(Duration.ofMillis(200), HostedSpec.AtEnd.PAUSE_DISK, false));
+    HostedView lives = keeper.create(spec(Duration.ofMillis(200), HostedSpec.AtEnd.KILL, false));
+    keeper.extend(lives.id(), LONG);
+    await()
+        .atMost(PATIENCE)
+        .untilAsserted(() -> fails(ErrorCode.NOT_FOUND, () -> keeper.get(dies.id())));
+    await().atMost(PATIENCE).until(() -> keeper.get(sleeps.id()).paused());
+    await().atMost(PATIENCE).until(() -> keeper.get(forgets.id()).pausedDisk());
+    assertThat(reset).as("its processes were ended first").hasValue(1);
+    assertThat(keeper.awake(sleeps.id(), LONG)).isNotNull();
+    fails(ErrorCode.NOT_FOUND, () -> keeper.awake(forgets.id(), LONG));
+    assertThat(keeper.get(lives.id()).paused()).isFalse();
+  }
+
+  /** A pause that fails leaves it as it was. */
+  @Test
+  void failedPause() {
+    HostedView made = keeper.create(plain());
+    sandboxes.failSave = true;
+    fails(ErrorCode.RESOURCE_EXHAUSTED, () -> keeper.pause(made.id(), PauseMode.MEMORY));
+    assertThat(keeper.awake(made.id(), LONG)).isEqualTo(made.sandbox().orElseThrow());
+  }
+
+  /** One that cannot be made leaves nothing. */
+  @Test
+  void failedCreation() {
+    sandboxes.failFork = true;
+    fails(ErrorCode.RESOURCE_EXHAUSTED, () -> keeper.create(plain()));
+    assertThat(store.listHosted()).isEmpty();
+    assertThat(keeper.list()).isEmpty();
+  }
+
+  /** The next process finds them running or paused, and makes up for an end that it missed. */
+  @Test
+  void anotherProcessTakesOver() {
+    HostedView runs = keeper.create(plain());
+    HostedView paused = keeper.create(plain());
+    keeper.pause(paused.id(), PauseMode.MEMORY);
+    HostedView late = keeper.create(spec(Duration.ofMillis(100), HostedSpec.AtEnd.KILL, false));
+    restart();
+    assertThat(keeper.get(runs.id()).sandbox()).isEqualTo(runs.sandbox());
+    assertThat(keeper.get(runs.id()).accessToken()).isEqualTo(runs.accessToken());
+    assertThat(keeper.get(paused.id()).paused()).isTrue();
+    assertThat(keeper.resume(paused.id(), LONG, false)).isTrue();
+    await()
+        .atMost(PATIENCE)
+        .untilAsserted(() -> fails(ErrorCode.NOT_FOUND, () -> keeper.get(late.id())));
+  }
+
+  /** The host was switched off: what ran is gone, what was paused is there. */
+  @Test
+  void hostWasSwitchedOff() {
+    HostedView runs = keeper.create(plain());
+    HostedView paused = keeper.create(plain());
+    keeper.pause(paused.id(), PauseMode.MEMORY);
+    sandboxes.loseSandboxes();
+    restart();
+    fails(ErrorCode.NOT_FOUND, () -> keeper.get(runs.id()));
+    assertThat(keeper.list()).extracting(HostedView::id).containsExactly(paused.id());
+    assertThat(store.listHosted()).hasSize(1);
+  }
+}
