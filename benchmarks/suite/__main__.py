@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from . import branches, charts, fanout, forks, host, load, peers, report
+from . import branches, charts, e2b, fanout, forks, host, load, peers, report
 from .bench import ANSWER, CODE, PACKAGES, PYTHON, SCI, SCI_ANSWER, SCI_CODE, SCI_IMPORT, SCI_PACKAGES, Bench, sized
 from .client import Daemon
 from .containers import find_runsc
@@ -56,7 +56,10 @@ def templates(bench):
     return made
 
 
-def measure(bench):
+def measure(bench, forkd, only):
+    if only == "e2b":
+        bench.step("E2B's JavaScript SDK", e2b.measure, forkd)
+        return
     bench.step("one child", forks.first_eval)
     bench.step("single requests", forks.requests)
     bench.step("fan-out", fanout.fan_out, PYTHON, "", CODE, ANSWER)
@@ -70,6 +73,7 @@ def measure(bench):
     bench.step("branches in a row", branches.row)
     bench.step("chain depth", branches.depth)
     bench.step("request rates", load.rates)
+    bench.step("E2B's JavaScript SDK", e2b.measure, forkd)
     if bench.quick:
         bench.results.note("a thousand children: left out by --quick")
     else:
@@ -80,6 +84,7 @@ def main():
     options = argparse.ArgumentParser(prog="benchmarks/run")
     options.add_argument("--quick", action="store_true")
     options.add_argument("--seconds", type=int)
+    options.add_argument("--only", choices=["e2b"])
     options.add_argument("root", type=pathlib.Path)
     options.add_argument("data", type=pathlib.Path)
     options.add_argument("out", type=pathlib.Path)
@@ -88,7 +93,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     data, out = options.data.resolve(), options.out.resolve()
     results = Results()
-    for subject in (forks, fanout, branches, load, peers):
+    for subject in (forks, fanout, branches, load, e2b, peers):
         results.declare(subject.SERIES)
     data.mkdir(parents=True, exist_ok=True)
     print("== the daemon under test", flush=True)
@@ -98,10 +103,10 @@ def main():
         if data == out / "data":
             daemon.client.clear({PYTHON}, ())  # what a run left behind that was killed
         bench = Bench(daemon, results, out, options.quick, options.seconds or LIMITS[options.quick])
-        made = templates(bench)
+        made = [] if options.only else templates(bench)
         about = facts(options.root, daemon.client, out, options.quick)
         bench.began = time.monotonic()
-        measure(bench)
+        measure(bench, str(options.root / "forkd"), options.only)
         about["load at the end"] = f"{host.load():.2f}"
         about["took"] = f"{(time.monotonic() - bench.began) / 60:.1f} min, templates not counted"
     finally:
@@ -127,7 +132,7 @@ def remove(folders):
 
 def finish(options, results, about, out):
     """A quick run's report stays out of the documentation."""
-    documents = out if options.quick else options.root.resolve() / "docs"
+    documents = out if options.quick or options.only else options.root.resolve() / "docs"
     pictures, folder = documents / "benchmarks", "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
     (out / "charts").mkdir(exist_ok=True)

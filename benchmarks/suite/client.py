@@ -90,6 +90,16 @@ class Client:
         progress(f"template {tag} built")
         return True
 
+    def template_known(self, tag):
+        """Builds a template that the daemon knows how to make. True when it was not there before."""
+        if tag in self.tags():
+            return False
+        lines = self.call("POST", "/v1/templates", {"tag": tag}, timeout=1200)
+        last = json.loads(lines.strip().splitlines()[-1]) if isinstance(lines, str) else lines
+        if last.get("error"):
+            raise RuntimeError(f"template {tag}: {last['error']}")
+        return True
+
     def clear(self, tags, sandboxes):
         """Ends every sandbox and removes every snapshot but those."""
         for child in [one["id"] for one in self.call("GET", "/v1/sandboxes")]:

@@ -72,6 +72,13 @@ final class ServeCommand implements Callable<Integer> {
   @Nullable Path tlsKey;
 
   @Option(
+      names = "--tls",
+      description =
+          "Serve HTTPS for --domain and all names directly below it, with a certificate that is made"
+              + " once, in DATA-DIR/tls; clients must be told to trust it.")
+  boolean tls;
+
+  @Option(
       names = "--audit-log",
       paramLabel = "FILE",
       description = "One JSON line per request (FORKD_AUDIT_LOG; default DATA-DIR/audit.log).")
@@ -166,16 +173,22 @@ final class ServeCommand implements Callable<Integer> {
     if (certificate.isPresent() != key.isPresent()) {
       throw invalid("--tls-cert and --tls-key need each other; only one is set");
     }
+    if (tls && (certificate.isPresent() || domain().isEmpty())) {
+      throw invalid("--tls needs --domain, and no --tls-cert: it makes one for that domain");
+    }
+    Path data = dataDir != null ? dataDir : DataDir.locate(environment);
     if (unused != null) {
       LOG.warn("--state, --snapshot-root and --prewarm-scratch-dir have no effect; see --data-dir");
     }
     return new DaemonConfig(
         BindAddress.parse(address),
-        dataDir != null ? dataDir : DataDir.locate(environment),
+        data,
         path(tokenFile, "FORKD_TOKEN_FILE"),
         certificate.isPresent()
             ? Optional.of(new ServerConfig.TlsFiles(certificate.get(), key.orElseThrow()))
-            : Optional.empty(),
+            : tls
+                ? Optional.of(TlsMaker.in(data.resolve("tls"), domain().orElseThrow()))
+                : Optional.empty(),
         path(auditLog, "FORKD_AUDIT_LOG"),
         cap(),
         background,

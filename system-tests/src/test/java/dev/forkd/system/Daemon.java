@@ -5,16 +5,28 @@ import static org.awaitility.Awaitility.await;
 import dev.forkd.fault.FaultPoint;
 import dev.forkd.sdk.Forkd;
 import java.io.IOException;
+import java.io.InputStream;
 import java.net.ServerSocket;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.GeneralSecurityException;
+import java.security.KeyStore;
+import java.security.cert.CertificateFactory;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import javax.net.ssl.SSLContext;
+import javax.net.ssl.TrustManagerFactory;
 
 /** A daemon in a process of its own, on the data directory of the {@link Lab}. */
 final class Daemon implements AutoCloseable {
+  /** The domain of a daemon that was started with {@code --tls}. */
+  static final String DOMAIN = "forkd.test";
+
+  /** What it shows then. */
+  static final Path CERTIFICATE = Lab.DATA_DIR.resolve("tls").resolve(DOMAIN + ".cert.pem");
+
   static final String TOKEN = "a-token-of-the-system-tests";
 
   private final Process process;
@@ -58,6 +70,10 @@ final class Daemon implements AutoCloseable {
             token.toString(),
             "--bind",
             "127.0.0.1:" + port));
+    boolean tls = List.of(more).contains("--tls");
+    if (tls) {
+      command.addAll(List.of("--domain", DOMAIN + ":" + port));
+    }
     command.addAll(List.of(more));
     Path log = Path.of("target", "system", "daemon.log").toAbsolutePath();
     Process process =
@@ -65,22 +81,47 @@ final class Daemon implements AutoCloseable {
             .redirectErrorStream(true)
             .redirectOutput(ProcessBuilder.Redirect.appendTo(log.toFile()))
             .start();
-    Daemon daemon = new Daemon(process, "http://127.0.0.1:" + port);
-    try (Forkd client = daemon.client()) {
-      await()
-          .atMost(Duration.ofSeconds(40))
-          .until(() -> {
-            if (!process.isAlive()) {
-              throw new AssertionError("daemon ended: " + Files.readString(log));
-            }
+    Daemon daemon = new Daemon(process, (tls ? "https" : "http") + "://127.0.0.1:" + port);
+    await()
+        .atMost(Duration.ofSeconds(40))
+        .until(() -> {
+          if (!process.isAlive()) {
+            throw new AssertionError("daemon ended: " + Files.readString(log));
+          }
+          if (tls && !Files.exists(CERTIFICATE)) {
+            return false;
+          }
+          try (Forkd client = daemon.client()) {
             return client.isHealthy();
-          });
-    }
+          }
+        });
     return daemon;
   }
 
   Forkd client() {
-    return Forkd.connect(url, TOKEN);
+    Forkd.Builder client = Forkd.builder().url(url).token(TOKEN);
+    return url.startsWith("https") ? client.tls(trusting(CERTIFICATE)).build() : client.build();
+  }
+
+  private static SSLContext trusting(Path certificate) {
+    try (InputStream in = Files.newInputStream(certificate)) {
+      KeyStore trusted = KeyStore.getInstance(KeyStore.getDefaultType());
+      trusted.load(null, null);
+      trusted.setCertificateEntry(
+          "forkd", CertificateFactory.getInstance("X.509").generateCertificate(in));
+      TrustManagerFactory managers =
+          TrustManagerFactory.getInstance(TrustManagerFactory.getDefaultAlgorithm());
+      managers.init(trusted);
+      SSLContext context = SSLContext.getInstance("TLS");
+      context.init(null, managers.getTrustManagers(), null);
+      return context;
+    } catch (IOException | GeneralSecurityException e) {
+      throw new IllegalStateException(e);
+    }
+  }
+
+  int port() {
+    return java.net.URI.create(url).getPort();
   }
 
   long pid() {

@@ -77,6 +77,31 @@ class E2bSdkTest {
     withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
   }
 
+  /** Over TLS, with a certificate made at the first start, by host names alone. */
+  @Test
+  void wildcardTls() throws Exception {
+    Path folder = javaScriptFolder();
+    Lab.bake(KnownTemplate.BASE);
+    try (Daemon daemon = Daemon.start("--tls")) {
+      run(
+          folder,
+          Map.of(
+              "E2B_DOMAIN",
+              Daemon.DOMAIN + ":" + daemon.port(),
+              "E2B_API_KEY",
+              ApiKey.of(Daemon.TOKEN),
+              "NODE_EXTRA_CA_CERTS",
+              Daemon.CERTIFICATE.toString()),
+          List.of(
+              node(folder),
+              "--import",
+              folder.resolve("resolve.mjs").toString(),
+              "--test",
+              "--test-reporter=spec",
+              "tls.mjs"));
+    }
+  }
+
   /** Code in warm kernels, with both SDKs. */
   @Test
   void codeInterpreter() throws Exception {
