@@ -81,8 +81,7 @@ class BadInputTest {
       refused(daemon.post("/v1/sandboxes/" + unknown + "/branch", "{}"), 404);
       refused(daemon.get("/v1/sandboxes/" + unknown + "/files?path=/x"), 404);
     }
-    for (String path :
-        List.of("/", "/v1", "/v1/", "/v2/sandboxes", "/healthz/", "/v1/sandboxes/")) {
+    for (String path : List.of("/", "/v1", "/v1/", "/v2/none", "/healthz/", "/v1/sandboxes/")) {
       refused(daemon.get(path), 404);
     }
     refused(daemon.post("/v1/sandboxes/" + id + "/exec/none/signal", "{\"signal\":9}"), 404);
