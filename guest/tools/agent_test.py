@@ -631,7 +631,20 @@ class Fuzz(AgentTest):
             {"op": "stat", "path": dice.choice([path, "", "/", "x" * 5000, None])}, {"op": "list", "path": self.folder}, {"op": "mkdir", "path": path},
             {"op": "move", "from": path, "to": path + "m"}, {"op": "remove", "path": path}, {"op": "freeze"}, {"op": "thaw"}, {"op": "status"},
             {"op": "epoch", "epoch": 1, "hostname": "x" * dice.randrange(100), "token": "zz"}, [1], "text", {"op": dice.choice([None, "", 3])},
+            {"op": "start", "args": ["cat"], "stdin": dice.random() < 0.7, "label": dice.choice(["a", "b"]), "lifetimeMillis": dice.choice([1, 60, 300]),
+             "pty": dice.choice([None, None, {"columns": dice.choice([80, 0, -1]), "rows": 24}, "x"])},
+            {"op": "start", "args": ["sh", "-c", "head -c 300000 /dev/zero; sleep 0.05"], "label": 7, "lifetimeMillis": 200, "cwd": dice.choice(["/", "/none", None])},
+            {"op": "attach", **self.named(dice)}, {"op": "input", **self.named(dice)}, {"op": "input", **self.named(dice)}, {"op": "closeInput", **self.named(dice)},
+            {"op": "signal", "signal": dice.choice([9, 15, 0, 99, "x"]), **self.named(dice)}, {"op": "resize", "columns": 10, "rows": dice.choice([5, 0]), **self.named(dice)},
+            {"op": "processes"}, {"op": "connect", "port": dice.choice([1, 0, 65535, -1, "x"])}, {"op": "usage"}, {"op": "account", "user": dice.choice(["root", "0", "", None])},
+            {"op": "watch", "path": dice.choice([self.folder, path, "/none"]), "recursive": dice.random() < 0.5, "entries": dice.random() < 0.5},
+            {"op": "tree", "path": dice.choice([self.folder, path]), "depth": dice.choice([1, 3, -1, 10 ** 9, "x"])}, {"op": "stat", "path": path, "follow": True},
+            {"op": "write", "path": path, "inPlace": True, "metadata": dice.choice([{}, {"a": "b"}, {"": 1}, {"x" * 300: "y"}, []])},
+            {"op": "read", "path": path, "offset": dice.choice([0, 5, -5, 2 ** 62]), "length": dice.choice([0, 3, -3])},
         ])
+
+    def named(self, dice):
+        return dice.choice([{"label": "a"}, {"label": "b"}, {"label": ""}, {"pid": dice.choice([0, 1, -1, 99999])}, {}, {"label": "a", "pid": 1}])
 
     def piece(self, dice):
         ident = dice.choice([1, 2, 3, 4, 5, 6, 7, 8] * 3 + [0, dice.getrandbits(32)])

@@ -432,6 +432,20 @@ class CommandsTest {
     assertThat(daemon.asked.getLast()).contains("\"rootfs\":\"/");
   }
 
+  /** What a shell needs to point E2B's SDKs here, and nothing else. */
+  @Test
+  void e2bEnvIsForTheShell() {
+    daemon.answers("GET /version", 200, "{\"version\":\"0.1.0\"}");
+    Outcome told = daemon.run("e2b", "env");
+    assertThat(told.status()).as(told.err()).isZero();
+    assertThat(told.out().lines())
+        .containsExactly(
+            "export E2B_API_URL=" + daemon.url(),
+            "export E2B_SANDBOX_URL=" + daemon.url(),
+            "export E2B_API_KEY=" + dev.forkd.api.ApiKey.of("secret"));
+    assertThat(dev.forkd.api.ApiKey.of("secret")).matches("e2b_[0-9a-f]{40}");
+  }
+
   @Test
   void killAllAndRmiGoOnAfterAFailure() {
     daemon.answers("DELETE /v1/sandboxes/sb1", 204, "");

@@ -47,7 +47,7 @@ final class FakeDaemon implements AutoCloseable {
   /** Runs a command line against this daemon. */
   Outcome run(String... words) {
     String[] all = new String[words.length + 2];
-    int command = Set.of("template", "snapshot", "workspace").contains(words[0]) ? 2 : 1;
+    int command = Set.of("template", "snapshot", "workspace", "e2b").contains(words[0]) ? 2 : 1;
     System.arraycopy(words, 0, all, 0, command);
     all[command] = "--daemon-url=" + url();
     all[command + 1] = "--daemon-token=secret";

@@ -265,6 +265,94 @@ class HostingTest {
     assertThat(Wire.next(client)).isEqualTo("2 {}");
   }
 
+  /** A quiet stream shows that it lives, as often as the client asks. */
+  @Test
+  void keepAlive() throws Exception {
+    JsonNode sandbox = create("");
+    RawHttp client =
+        procedure(
+            sandbox,
+            "process.Process/Start",
+            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}"),
+            "Keepalive-Ping-Interval: 1");
+    client.answerHead();
+    assertThat(Wire.next(client)).contains("start");
+    assertThat(Wire.next(client)).isEqualTo("0 {\"event\":{\"keepalive\":{}}}");
+  }
+
+  /** Whoever leaves ends nothing: the process is found again, and killed by its number. */
+  @Test
+  void leavingIsNotKilling() throws Exception {
+    JsonNode sandbox = create("");
+    RawHttp client =
+        procedure(
+            sandbox,
+            "process.Process/Start",
+            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]},\"tag\":\"t\"}"));
+    client.answerHead();
+    assertThat(Wire.next(client)).contains("start");
+    client.socket().close();
+    RawHttp again =
+        procedure(
+            sandbox, "process.Process/Connect", Wire.envelope(0, "{\"process\":{\"tag\":\"t\"}}"));
+    again.answerHead();
+    assertThat(Wire.next(again)).contains("start");
+    TestDaemon.Answer killed =
+        daemon.send(
+            data(sandbox, "/process.Process/SendSignal")
+                .header("Content-Type", "application/json")
+                .POST(
+                    BodyPublishers.ofString(
+                        "{\"process\":{\"tag\":\"t\"},\"signal\":\"SIGNAL_SIGKILL\"}")));
+    assertThat(killed.status()).isEqualTo(200);
+    assertThat(Wire.next(again)).contains("\"exitCode\":-1", "signal: killed");
+    assertThat(Wire.next(again)).isEqualTo("2 {}");
+  }
+
+  /** The time of a call is the life of its process, and the end of the stream says so. */
+  @Test
+  void timeIsUp() throws Exception {
+    JsonNode sandbox = create("");
+    RawHttp client =
+        procedure(
+            sandbox,
+            "process.Process/Start",
+            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}"),
+            "Connect-Timeout-Ms: 300");
+    client.answerHead();
+    assertThat(Wire.next(client)).contains("start");
+    assertThat(Wire.next(client)).contains("deadline_exceeded");
+  }
+
+  /** A list of inputs, with what a process says to them. */
+  @Test
+  void streamedInput() throws Exception {
+    JsonNode sandbox = create("");
+    RawHttp client =
+        procedure(
+            sandbox,
+            "process.Process/Start",
+            Wire.envelope(0, "{\"process\":{\"cmd\":\"cat\"},\"tag\":\"c\",\"stdin\":true}"));
+    client.answerHead();
+    assertThat(Wire.next(client)).contains("start");
+    java.io.ByteArrayOutputStream inputs = new java.io.ByteArrayOutputStream();
+    inputs.writeBytes(Wire.envelope(0, "{\"start\":{\"process\":{\"tag\":\"c\"}}}"));
+    inputs.writeBytes(Wire.envelope(0, "{\"data\":{\"input\":{\"stdin\":\"aGkK\"}}}"));
+    inputs.writeBytes(Wire.envelope(0, "{\"keepalive\":{}}"));
+    RawHttp input = procedure(sandbox, "process.Process/StreamInput", inputs.toByteArray());
+    assertThat(input.answerHead().status()).isEqualTo(200);
+    assertThat(Wire.next(input)).isEqualTo("0 {}");
+    assertThat(Wire.next(input)).isEqualTo("2 {}");
+    assertThat(Wire.next(client)).contains("aGkK");
+    RawHttp wrong =
+        procedure(
+            sandbox,
+            "process.Process/StreamInput",
+            Wire.envelope(0, "{\"data\":{\"input\":{\"stdin\":\"aGkK\"}}}"));
+    wrong.answerHead();
+    assertThat(Wire.next(wrong)).contains("invalid_argument", "must name the process");
+  }
+
   /** What goes wrong before the first message is told by the end of the stream. */
   @Test
   void processRefusals() throws Exception {

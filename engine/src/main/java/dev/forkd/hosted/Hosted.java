@@ -82,6 +82,10 @@ final class Hosted {
     return ending;
   }
 
+  boolean gone() {
+    return gone;
+  }
+
   void ends() {
     ending = true;
     stops();

@@ -218,13 +218,23 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     try (Hosted.Turn _ = hosted.turn()) {
       hosted.stops();
       hosted.alarm(Optional.empty());
-      if (workspace(hosted).isPresent()) {
-        workspaces.delete(hosted.workspace());
+      remove(hosted);
+    } catch (RuntimeException e) {
+      if (!hosted.gone()) {
+        // Nobody finds it any more, so nobody would try again.
+        later(hosted, END_RETRY.toMillis(), () -> endQuietly(hosted));
       }
-      store.deleteHosted(id);
-      hosted.goes();
-      all.remove(id);
+      throw e;
     }
+  }
+
+  private void remove(Hosted hosted) {
+    if (workspace(hosted).isPresent()) {
+      workspaces.delete(hosted.workspace());
+    }
+    store.deleteHosted(hosted.id());
+    hosted.goes();
+    all.remove(hosted.id());
   }
 
   @Override
@@ -315,6 +325,11 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   private SandboxId resume(Hosted hosted, Duration timeout) {
+    if (workspace(hosted).isEmpty()) {
+      // Somebody has deleted the workspace: nothing is left to resume.
+      remove(hosted);
+      throw notFound(hosted.id());
+    }
     SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
     Instant now = clock.instant();
     hosted.runs(sandbox, now, now.plus(bounded(timeout)));
@@ -418,11 +433,16 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   private void arm(Hosted hosted, long millis) {
+    later(hosted, millis, () -> atEnd(hosted));
+  }
+
+  /** Takes the place of what was to be done later before. */
+  private void later(Hosted hosted, long millis, Runnable work) {
     hosted.alarm(
         Optional.of(
             alarms.schedule(
                 () -> {
-                  var _ = Threads.virtual("end-" + hosted.id(), () -> atEnd(hosted));
+                  var _ = Threads.virtual("end-" + hosted.id(), work);
                 },
                 millis,
                 TimeUnit.MILLISECONDS)));

@@ -177,6 +177,33 @@ class HostedKeeperTest {
     assertThat(keeper.awake(made.id(), LONG)).isEqualTo(made.sandbox().orElseThrow());
   }
 
+  /** A kill that fails is made up for; until then it is found by nobody. */
+  @Test
+  void failedKill() {
+    HostedView made = keeper.create(plain());
+    sandboxes.failKill = true;
+    fails(ErrorCode.INTERNAL, () -> keeper.kill(made.id()));
+    fails(ErrorCode.NOT_FOUND, () -> keeper.get(made.id()));
+    sandboxes.failKill = false;
+    // What the workspace wrote down before it failed is enough for the next process to finish.
+    new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {}).recover();
+    restart();
+    assertThat(sandboxes.sandboxes).isEmpty();
+    assertThat(store.listHosted()).isEmpty();
+  }
+
+  /** A paused one whose workspace somebody has deleted is over. */
+  @Test
+  void workspaceIsDeleted() {
+    HostedView made = keeper.create(plain());
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {})
+        .delete(new dev.forkd.api.WorkspaceName(made.id()));
+    fails(ErrorCode.NOT_FOUND, () -> keeper.resume(made.id(), LONG, false));
+    assertThat(keeper.list()).isEmpty();
+    assertThat(store.listHosted()).isEmpty();
+  }
+
   /** One that cannot be made leaves nothing. */
   @Test
   void failedCreation() {

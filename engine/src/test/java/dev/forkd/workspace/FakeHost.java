@@ -38,7 +38,7 @@ public final class FakeHost implements WorkspaceHost {
   private FaultPoint fault = _ -> {};
   public boolean failFork;
   public boolean failSave;
-  boolean failKill;
+  public boolean failKill;
   Runnable duringSave = () -> {};
 
   public FakeHost(StateStore store) {

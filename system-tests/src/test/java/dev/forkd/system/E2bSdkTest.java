@@ -18,6 +18,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 
 /**
  * E2B's published SDKs, unmodified, drive the daemon in real VMs: the programs are in {@code
@@ -102,8 +103,9 @@ class E2bSdkTest {
     }
   }
 
-  /** Code in warm kernels, with both SDKs. */
+  /** Code in warm kernels, with both SDKs; its template takes minutes to make. */
   @Test
+  @EnabledIfEnvironmentVariable(named = "FORKD_TEST_ALL", matches = "1")
   void codeInterpreter() throws Exception {
     Path javaScript = javaScriptFolder();
     Path python = pythonFolder();

@@ -424,6 +424,7 @@ public final class FakeEngine implements ForkdEngine {
     }
     guest.processes.forEach(process ->
         process.fail(new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " was killed")));
+    guest.kept.close();
   }
 
   @Override
@@ -607,6 +608,7 @@ public final class FakeEngine implements ForkdEngine {
   @Override
   public void close() {
     closed = true;
+    guests.values().forEach(guest -> guest.kept.close());
     onClose.get().run();
   }
 

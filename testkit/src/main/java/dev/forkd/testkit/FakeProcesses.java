@@ -120,12 +120,13 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     kept.listeners.add(listener);
     listener.started((int) process.pid());
     spec.lifetime()
-        .ifPresent(life -> Threads.virtual("fake-lifetime", () -> endAfter(kept, life.toMillis())));
-    Threads.virtual(
+        .ifPresent(
+            life -> Threads.platform("fake-lifetime", () -> endAfter(kept, life.toMillis())));
+    Threads.platform(
         "fake-output",
         () -> {
           Thread errors =
-              Threads.virtual("fake-errors", () -> kept.pump(process.getErrorStream(), true));
+              Threads.platform("fake-errors", () -> kept.pump(process.getErrorStream(), true));
           kept.pump(process.getInputStream(), false);
           try {
             errors.join();
