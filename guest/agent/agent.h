@@ -162,6 +162,8 @@ bool files_start(struct stream *s, const char *op, json_t *request);
 json_t *entry_of(const char *path); /* itself; null with errno */
 json_t *entry_followed(const char *path);
 void entry_names_begin(void); /* names of owners are looked up anew */
+#define MAX_ANSWER_BYTES (6u << 20) /* of a list: a host takes 8 MiB */
+static inline size_t json_size(const json_t *json) { return json_dumpb(json, NULL, 0, JSON_COMPACT) + 1; }
 
 /* guest.c */
 bool guest_start(struct stream *s, const char *op, json_t *request);

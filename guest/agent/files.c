@@ -15,8 +15,6 @@
 
 #define MAX_PATH 4096
 #define MAX_DEPTH 64
-#define MAX_LIST_BYTES (6u << 20) /* of the answer: a host takes 8 MiB */
-#define ENTRY_BYTES 260           /* of an entry beside its path, about */
 #define METADATA_PREFIX "user.e2b."
 
 /* A transfer in one direction. */
@@ -277,9 +275,9 @@ static void do_list(struct stream *s, const char *path) {
     snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", d->d_name);
     json_t *one = entry_of(full);
     if (!one) continue;
+    bytes += json_size(one);
     json_array_append_new(entries, one);
-    bytes += strlen(full) * 2 + ENTRY_BYTES;
-    if (bytes <= MAX_LIST_BYTES) continue;
+    if (bytes <= MAX_ANSWER_BYTES) continue;
     stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
                 json_array_size(entries));
     json_decref(entries);
@@ -303,9 +301,9 @@ static bool add_tree(json_t *entries, const char *path, json_int_t depth, size_t
       snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", name);
       json_t *entry = strlen(full) < MAX_PATH ? entry_followed(full) : NULL;
       if (entry) {
+        *bytes += json_size(entry);
         json_array_append_new(entries, entry);
-        *bytes += strlen(full) * 2 + ENTRY_BYTES;
-        fits = *bytes <= MAX_LIST_BYTES;
+        fits = *bytes <= MAX_ANSWER_BYTES;
         if (fits && depth > 1 && !lstat(full, &st) && S_ISDIR(st.st_mode)) fits = add_tree(entries, full, depth - 1, bytes);
       }
     }

@@ -345,7 +345,8 @@ static void start(struct stream *s, json_t *request) {
       p->pipes[i].source.fd = -1;
     }
     process_free(p);
-    if (!strcmp(step, "cwd")) stream_fail(s, "invalid_argument", "cwd '%.300s' does not exist", command.spawn.cwd);
+    if (!strcmp(step, "cwd") && (error == ENOENT || error == ENOTDIR))
+      stream_fail(s, "invalid_argument", "cwd '%.300s' does not exist", command.spawn.cwd);
     else if (!strcmp(step, "program"))
       stream_fail(s, "invalid_argument", "cannot run '%.200s': %s", command.argv[0], strerror(error));
     else command_fail(&command, s, error, step);
@@ -388,8 +389,14 @@ static void attach(struct stream *s, json_t *request) {
 
 static void list(struct stream *s) {
   json_t *all = json_array();
+  size_t bytes = 0;
   for (struct process *p = processes; p; p = p->next) {
     if (p->exited) continue;
+    if ((bytes += json_size(p->description)) > MAX_ANSWER_BYTES) {
+      json_decref(all);
+      stream_fail(s, "resource_exhausted", "what the processes were started with is too much for one answer; end some");
+      return;
+    }
     size_t at = 0;
     while (at < json_array_size(all) &&
            json_integer_value(json_object_get(json_array_get(all, at), "pid")) < p->pid)

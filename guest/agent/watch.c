@@ -114,6 +114,11 @@ static bool add(struct watch *w, const char *name, bool found) {
     snprintf(below, sizeof below, "%s%s%s", name, *name ? "/" : "", d->d_name);
     if (strlen(below) >= PATH_MAX) continue;
     if (found) report(w, "created", below);
+    if (buffer_size(&w->lines) > MAX_UNSENT) {
+      errno = ENOSPC;
+      done = false;
+      break;
+    }
     if (w->recursive && S_ISDIR(st.st_mode)) done = add(w, below, found);
   }
   if (dir) closedir(dir);
@@ -159,7 +164,7 @@ static bool take(struct watch *w, const struct inotify_event *event) {
   if (event->mask & (IN_CREATE | IN_MOVED_TO)) {
     report(w, "created", name);
     if (folder && w->recursive && !add(w, name, true)) {
-      fail(w, "resource_exhausted", "there are more folders than can be watched");
+      fail(w, "resource_exhausted", "there is more in a new folder than can be watched or told");
       return false;
     }
   } else if (event->mask & IN_MODIFY) {

@@ -121,6 +121,15 @@ class Processes(Hosting):
         self.agent.call("signal", pid=self.pid(other), signal=signal.SIGKILL)
         self.agent.end(other)
 
+    def test_a_list_that_no_host_could_take_is_refused(self):
+        environment = {f"A{i}": "x" * 100_000 for i in range(15)}
+        streams = [self.start("sleep", "100", env=environment) for _ in range(5)]
+        self.fails("resource_exhausted", self.agent.call, "processes")
+        for stream in streams:
+            self.agent.call("signal", pid=self.pid(stream), signal=9)
+            self.agent.end(stream)
+        self.assertEqual(self.agent.call("processes")["processes"], [])
+
     def test_much_output_arrives_whole(self):
         stream = self.start("sh", "-c", "head -c 5000000 /dev/zero | tr '\\0' x")
         self.agent.end(stream, 60)

@@ -359,7 +359,7 @@ class Files(AgentTest):
         self.assertEqual(self.agent.call("list", path=self.folder)["entries"], [])
 
     def test_a_folder_too_large_for_one_answer_is_an_error(self):
-        count, width = 17_000, 100
+        count, width = 20_000, 200
         if GUEST:
             self.skipTest("slow there, and the same code")
         for i in range(count):
