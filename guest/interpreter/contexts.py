@@ -65,8 +65,6 @@ class Context:
             try:
                 await self.prepare(environment)
                 await self.kernel.execute(code, env, tell)
-                if running.given_up:
-                    await self.kernel.settle()
             finally:
                 running.active = False
 

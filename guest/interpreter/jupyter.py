@@ -227,9 +227,6 @@ class PythonKernel:
         if not self.ended:
             os.kill(self.pid, signal.SIGINT)
 
-    async def settle(self):
-        """It has answered, or it would still be run."""
-
     def _close_sockets(self):
         self.shell.close()
         self.iopub.close()

@@ -10,7 +10,6 @@ import os
 import signal
 
 START_SECONDS = 60
-SETTLE_SECONDS = 3
 LINE_BYTES_MAX = 128 << 20
 WARM = {
     "javascript": ["1 + 1", "console.log('x')", "[1].map(x => x * 2)", "await Promise.resolve(1)"],
@@ -79,9 +78,6 @@ class LineKernel:
     def interrupt(self):
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGINT)
-
-    async def settle(self):
-        """It has answered, or it would still be run."""
 
     async def stop(self):
         if self.process.returncode is None:

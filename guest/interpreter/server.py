@@ -78,7 +78,6 @@ class Execute(Handler):
         context = await self.contexts.find(ask.get("context_id"), ask.get("language"))
         self.set_header("Content-Type", "application/x-ndjson")
         self.running = context.begin()
-        loop = tornado.ioloop.IOLoop.current()
         signs = tornado.ioloop.PeriodicCallback(lambda: self.tell({"type": "keepalive"}), KEEPALIVE_SECONDS * 1000)
         signs.start()
         try:
@@ -88,9 +87,7 @@ class Execute(Handler):
                 await context.run(self.running, code, env, self.environment(), self.tell)
         finally:
             signs.stop()
-            self.running = None
         self.tell({"type": "end_of_execution"})
-        loop.add_callback(gc.collect, 0)
 
     def tell(self, event):
         if self.running is not None and self.running.given_up:
