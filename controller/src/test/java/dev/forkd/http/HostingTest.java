@@ -6,12 +6,14 @@ import static org.awaitility.Awaitility.await;
 import dev.forkd.api.ApiKey;
 import dev.forkd.http.connect.Wire;
 import dev.forkd.testkit.FakeEngine;
+import java.io.IOException;
 import java.net.http.HttpRequest;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -230,6 +232,33 @@ class HostingTest {
                 .header("Content-Type", "multipart/form-data; boundary=b")
                 .POST(BodyPublishers.ofString("--b\r\nnonsense"))),
         400);
+    byte[] broken = brokenGzip();
+    for (byte[] body :
+        List.of(
+            "nonsense".getBytes(StandardCharsets.UTF_8),
+            broken,
+            Arrays.copyOf(broken, broken.length / 2))) {
+      refused(
+          daemon.send(
+              data(sandbox, "/files?path=z")
+                  .header("Content-Type", "application/octet-stream")
+                  .header("Content-Encoding", "gzip")
+                  .POST(BodyPublishers.ofByteArray(body))),
+          400);
+    }
+  }
+
+  /** It begins well. */
+  private static byte[] brokenGzip() {
+    java.io.ByteArrayOutputStream bytes = new java.io.ByteArrayOutputStream();
+    try (java.util.zip.GZIPOutputStream zip = new java.util.zip.GZIPOutputStream(bytes)) {
+      zip.write(new byte[100_000]);
+    } catch (IOException e) {
+      throw new java.io.UncheckedIOException(e);
+    }
+    byte[] broken = bytes.toByteArray();
+    java.util.Arrays.fill(broken, broken.length / 2, broken.length, (byte) 0x55);
+    return broken;
   }
 
   private RawHttp procedure(JsonNode sandbox, String name, byte[] body, String... more) {
@@ -246,20 +275,23 @@ class HostingTest {
         .request("POST /" + name + " HTTP/1.1", body, headers.toArray(String[]::new));
   }
 
+  /** Starts a process; the answer's head is read. */
+  private RawHttp started(JsonNode sandbox, String process, String... more) throws IOException {
+    RawHttp client = procedure(sandbox, "process.Process/Start", Wire.envelope(0, process), more);
+    assertThat(client.answerHead().status()).isEqualTo(200);
+    assertThat(Wire.next(client)).startsWith("0 {\"event\":{\"start\":{\"pid\":");
+    return client;
+  }
+
   /** A process's events, each sent at once, and the end of the stream behind the end of it. */
   @Test
   void processEvents() throws Exception {
     JsonNode sandbox = create("");
     RawHttp client =
-        procedure(
+        started(
             sandbox,
-            "process.Process/Start",
-            Wire.envelope(
-                0,
-                "{\"process\":{\"cmd\":\"/bin/sh\",\"args\":[\"-c\",\"echo hi; exit 3\"],"
-                    + "\"cwd\":\"/tmp\"},\"unknown\":1}"));
-    assertThat(client.answerHead().status()).isEqualTo(200);
-    assertThat(Wire.next(client)).startsWith("0 {\"event\":{\"start\":{\"pid\":");
+            "{\"process\":{\"cmd\":\"/bin/sh\",\"args\":[\"-c\",\"echo hi; exit 3\"],"
+                + "\"cwd\":\"/tmp\"},\"unknown\":1}");
     assertThat(Wire.next(client)).isEqualTo("0 {\"event\":{\"data\":{\"stdout\":\"aGkK\"}}}");
     assertThat(Wire.next(client)).contains("\"exitCode\":3", "exit status 3");
     assertThat(Wire.next(client)).isEqualTo("2 {}");
@@ -270,13 +302,10 @@ class HostingTest {
   void keepAlive() throws Exception {
     JsonNode sandbox = create("");
     RawHttp client =
-        procedure(
+        started(
             sandbox,
-            "process.Process/Start",
-            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}"),
+            "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}",
             "Keepalive-Ping-Interval: 1");
-    client.answerHead();
-    assertThat(Wire.next(client)).contains("start");
     assertThat(Wire.next(client)).isEqualTo("0 {\"event\":{\"keepalive\":{}}}");
   }
 
@@ -285,12 +314,7 @@ class HostingTest {
   void leavingIsNotKilling() throws Exception {
     JsonNode sandbox = create("");
     RawHttp client =
-        procedure(
-            sandbox,
-            "process.Process/Start",
-            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]},\"tag\":\"t\"}"));
-    client.answerHead();
-    assertThat(Wire.next(client)).contains("start");
+        started(sandbox, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]},\"tag\":\"t\"}");
     client.socket().close();
     RawHttp again =
         procedure(
@@ -314,13 +338,10 @@ class HostingTest {
   void timeIsUp() throws Exception {
     JsonNode sandbox = create("");
     RawHttp client =
-        procedure(
+        started(
             sandbox,
-            "process.Process/Start",
-            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}"),
+            "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}",
             "Connect-Timeout-Ms: 300");
-    client.answerHead();
-    assertThat(Wire.next(client)).contains("start");
     assertThat(Wire.next(client)).contains("deadline_exceeded");
   }
 
@@ -329,12 +350,7 @@ class HostingTest {
   void streamedInput() throws Exception {
     JsonNode sandbox = create("");
     RawHttp client =
-        procedure(
-            sandbox,
-            "process.Process/Start",
-            Wire.envelope(0, "{\"process\":{\"cmd\":\"cat\"},\"tag\":\"c\",\"stdin\":true}"));
-    client.answerHead();
-    assertThat(Wire.next(client)).contains("start");
+        started(sandbox, "{\"process\":{\"cmd\":\"cat\"},\"tag\":\"c\",\"stdin\":true}");
     java.io.ByteArrayOutputStream inputs = new java.io.ByteArrayOutputStream();
     inputs.writeBytes(Wire.envelope(0, "{\"start\":{\"process\":{\"tag\":\"c\"}}}"));
     inputs.writeBytes(Wire.envelope(0, "{\"data\":{\"input\":{\"stdin\":\"aGkK\"}}}"));
@@ -383,13 +399,7 @@ class HostingTest {
   @Test
   void killCutsStreams() throws Exception {
     JsonNode sandbox = create("");
-    RawHttp client =
-        procedure(
-            sandbox,
-            "process.Process/Start",
-            Wire.envelope(0, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}"));
-    client.answerHead();
-    assertThat(Wire.next(client)).contains("start");
+    RawHttp client = started(sandbox, "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]}}");
     assertThat(daemon.send(control("/sandboxes/" + id(sandbox)).DELETE()).status()).isEqualTo(204);
     await()
         .atMost(Duration.ofSeconds(5))

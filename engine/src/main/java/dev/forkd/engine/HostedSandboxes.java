@@ -80,9 +80,10 @@ public interface HostedSandboxes {
    * Tells when it stops running: killed, paused or at its end. What streams to it is to be cut
    * then.
    *
+   * @param sandbox what {@link #awake} has given; it tells at once when that is no longer it
    * @return stops telling when closed
    */
-  Subscription onStop(String id, Runnable listener);
+  Subscription onStop(String id, SandboxId sandbox, Runnable listener);
 
   /** A standing wish to be told. */
   interface Subscription extends AutoCloseable {

@@ -132,10 +132,10 @@ final class Hosted {
     alarm = next;
   }
 
-  Subscription onStop(Runnable listener) {
+  Subscription onStop(SandboxId of, Runnable listener) {
     stopListeners.add(listener);
-    // It may have stopped just now, with the listener not yet there to hear it.
-    if (sandbox.isEmpty() && stopListeners.remove(listener)) {
+    // It may have stopped just now, and gone on in another, before the listener was there to hear.
+    if (!sandbox.equals(Optional.of(of)) && stopListeners.remove(listener)) {
       listener.run();
     }
     return () -> stopListeners.remove(listener);

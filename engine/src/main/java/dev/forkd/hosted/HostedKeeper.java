@@ -14,13 +14,11 @@ import dev.forkd.engine.WorkspaceView;
 import dev.forkd.engine.Workspaces;
 import dev.forkd.state.HostedRow;
 import dev.forkd.state.StateStore;
-import java.security.SecureRandom;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
 import java.util.Comparator;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -43,10 +41,6 @@ import java.util.stream.IntStream;
  */
 public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private static final System.Logger LOG = System.getLogger(HostedKeeper.class.getName());
-  private static final SecureRandom RANDOM = new SecureRandom();
-  private static final String ID_CHARS = "abcdefghijklmnopqrstuvwxyz0123456789";
-  private static final int ID_LENGTH = 19;
-  private static final int TOKEN_BYTES = 20;
 
   /** As far ahead as an end can be set; longer ones are that long. */
   private static final Duration TIMEOUT_MAX = Duration.ofDays(365);
@@ -136,9 +130,12 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private HostedView create(HostedSpec spec, Tag origin) {
     HostedDetail detail =
         HostedDetail.of(
-            spec, spec.secured() ? Optional.of(newToken()) : Optional.empty(), host.size(origin));
+            spec,
+            spec.secured() ? Optional.of(HostedNames.token()) : Optional.empty(),
+            host.size(origin));
     Instant now = clock.instant();
-    Hosted hosted = new Hosted(newId(), detail, now, now.plus(bounded(spec.timeout())), false);
+    Hosted hosted =
+        new Hosted(HostedNames.id(), detail, now, now.plus(bounded(spec.timeout())), false);
     // Its sandbox means nothing once the host has stopped, so neither does this.
     save(hosted, false);
     WorkspaceView workspace;
@@ -365,15 +362,14 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   public Snapshot snapshot(String id, Optional<Tag> tag) {
     Hosted hosted = living(id);
     try (Hosted.Turn _ = hosted.turn()) {
-      return host.branch(
-          requireRunning(hosted), tag.orElseGet(() -> new Tag("snap-" + random(ID_LENGTH))));
+      return host.branch(requireRunning(hosted), tag.orElseGet(() -> HostedNames.tag("snap")));
     }
   }
 
   @Override
   public List<HostedOutcome> fork(String id, int count, Duration timeout) {
     Hosted hosted = living(id);
-    Tag moment = new Tag("fork-" + random(ID_LENGTH));
+    Tag moment = HostedNames.tag("fork");
     try (Hosted.Turn _ = hosted.turn()) {
       host.branch(requireRunning(hosted), moment);
     }
@@ -417,13 +413,13 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   @Override
-  public Subscription onStop(String id, Runnable listener) {
+  public Subscription onStop(String id, SandboxId sandbox, Runnable listener) {
     Hosted hosted = all.get(id);
     if (hosted == null) {
       listener.run();
       return () -> {};
     }
-    return hosted.onStop(listener);
+    return hosted.onStop(sandbox, listener);
   }
 
   private void arm(Hosted hosted) {
@@ -503,25 +499,6 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   private static String shortened(String id) {
     return id.length() <= 64 ? id : id.substring(0, 64) + "…";
-  }
-
-  /** What a client may put into a host name: lowercase letters and digits, a letter first. */
-  private static String newId() {
-    return "i" + random(ID_LENGTH);
-  }
-
-  private static String random(int length) {
-    StringBuilder text = new StringBuilder();
-    for (int i = 0; i < length; i++) {
-      text.append(ID_CHARS.charAt(RANDOM.nextInt(ID_CHARS.length())));
-    }
-    return text.toString();
-  }
-
-  private static String newToken() {
-    byte[] bytes = new byte[TOKEN_BYTES];
-    RANDOM.nextBytes(bytes);
-    return HexFormat.of().formatHex(bytes);
   }
 
   /** Ends no sandbox: they go on, and the next process takes them up. */

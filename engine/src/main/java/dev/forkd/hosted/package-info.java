@@ -1,3 +1,5 @@
 /** Hosted sandboxes: workspaces with an owner's words, an access token and an end. */
-@org.jspecify.annotations.NullMarked
+@NullMarked
 package dev.forkd.hosted;
+
+import org.jspecify.annotations.NullMarked;

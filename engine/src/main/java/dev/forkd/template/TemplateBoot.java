@@ -173,8 +173,7 @@ final class TemplateBoot {
       agent.eval(LAST_CODE, WARM_TIMEOUT);
     }
     for (int round = 0; round < WARM_ROUNDS; round++) {
-      spec.known()
-          .ifPresent(known -> known.rehearsals().forEach(command -> rehearse(agent, command)));
+      spec.known().ifPresent(known -> Rehearsals.run(agent, known.rehearsals()));
     }
     agent.settle(CALL_TIMEOUT);
     agent.syncDisks(CALL_TIMEOUT);
@@ -252,10 +251,6 @@ final class TemplateBoot {
   private static String tail(ByteArrayOutputStream output) {
     String text = output.toString(StandardCharsets.UTF_8);
     return text.substring(Math.max(0, text.length() - OUTPUT_TAIL_CHARS)).strip();
-  }
-
-  private void rehearse(GuestAgent agent, KnownTemplate.Rehearsal command) {
-    Rehearsals.run(agent, List.of(command));
   }
 
   private static boolean succeeds(GuestAgent agent, List<String> command) {

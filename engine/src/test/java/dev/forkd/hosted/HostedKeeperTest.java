@@ -114,7 +114,7 @@ class HostedKeeperTest {
     HostedView made = keeper.create(plain());
     sandboxes.sandboxes.put(made.sandbox().orElseThrow(), 42);
     AtomicInteger stops = new AtomicInteger();
-    keeper.onStop(made.id(), stops::incrementAndGet);
+    keeper.onStop(made.id(), made.sandbox().orElseThrow(), stops::incrementAndGet);
     keeper.pause(made.id(), PauseMode.MEMORY);
     assertThat(stops).as("whoever listens hears of it").hasValue(1);
     assertThat(keeper.get(made.id()).paused()).isTrue();
@@ -135,7 +135,7 @@ class HostedKeeperTest {
   void kill() {
     HostedView made = keeper.create(plain());
     AtomicInteger stops = new AtomicInteger();
-    keeper.onStop(made.id(), stops::incrementAndGet);
+    keeper.onStop(made.id(), made.sandbox().orElseThrow(), stops::incrementAndGet);
     keeper.kill(made.id());
     assertThat(stops).hasValue(1);
     fails(ErrorCode.NOT_FOUND, () -> keeper.get(made.id()));
@@ -143,7 +143,7 @@ class HostedKeeperTest {
     assertThat(keeper.list()).isEmpty();
     assertThat(sandboxes.sandboxes).isEmpty();
     assertThat(store.listHosted()).isEmpty();
-    keeper.onStop(made.id(), stops::incrementAndGet);
+    keeper.onStop(made.id(), made.sandbox().orElseThrow(), stops::incrementAndGet);
     assertThat(stops).as("one who comes late hears it too").hasValue(2);
   }
 

@@ -1,6 +1,7 @@
 package dev.forkd.http.e2b;
 
 import dev.forkd.engine.HostedSpec;
+import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
 
@@ -35,14 +36,15 @@ public final class Attributes {
     return of(spec, MASK_HOST);
   }
 
-  /** The environment that every process of the sandbox has, beside what its maker wants. */
+  /** The environment of a sandbox: what its maker wants, and what tells programs where they are. */
   public static Map<String, String> environment(String id, HostedSpec spec) {
-    return Map.of(
-        "E2B_SANDBOX",
-        "true",
-        "E2B_SANDBOX_ID",
-        id,
-        "E2B_TEMPLATE_ID",
-        template(spec).orElse(spec.snapshot().value()));
+    Map<String, String> env = new HashMap<>(spec.env());
+    env.putAll(environment(id, template(spec).orElse(spec.snapshot().value())));
+    return env;
+  }
+
+  /** What tells programs where they are. */
+  public static Map<String, String> environment(String id, String template) {
+    return Map.of("E2B_SANDBOX", "true", "E2B_SANDBOX_ID", id, "E2B_TEMPLATE_ID", template);
   }
 }

@@ -139,8 +139,4 @@ final class Messages {
       long memCache,
       long diskUsed,
       long diskTotal) {}
-
-  record LogLine(String timestamp, String line) {}
-
-  record LogEntry(String timestamp, String level, String message, Map<String, String> fields) {}
 }

@@ -12,17 +12,11 @@ import java.util.Map;
  *
  * @param id as the client names it
  * @param sandbox what it is at the moment
- * @param template what it was made from, as the client names it
- * @param env of every process
+ * @param env of every process, before what its start asks for
  * @param stops tells when it stops
  */
 public record Guest(
-    String id,
-    SandboxId sandbox,
-    String template,
-    ForkdEngine engine,
-    Map<String, String> env,
-    Stops stops) {
+    String id, SandboxId sandbox, ForkdEngine engine, Map<String, String> env, Stops stops) {
   public Guest {
     env = Map.copyOf(env);
   }

@@ -94,11 +94,7 @@ final class ProcessService {
             ask.tag(),
             // None is no limit, which a client that gives no time does not mean.
             call.timeout().map(time -> time.isZero() ? Duration.ofMillis(1) : time));
-    try {
-      follow(call.head(), answers, listener -> guest.processes().start(spec, listener));
-    } catch (ForkdException e) {
-      throw startFailure(guest, cwd, e);
-    }
+    follow(call.head(), answers, listener -> guest.processes().start(spec, listener));
   }
 
   /** What every process of a guest has, before what its start asks for. */
@@ -108,31 +104,11 @@ final class ProcessService {
     env.put("USER", account.name());
     env.put("LOGNAME", account.name());
     env.putAll(guest.env());
-    env.put("E2B_SANDBOX", "true");
-    env.put("E2B_SANDBOX_ID", guest.id());
-    env.put("E2B_TEMPLATE_ID", guest.template());
     return env;
   }
 
   private static TerminalSize size(Pty pty) {
     return pty.size().map(size -> new TerminalSize(size.cols(), size.rows())).orElse(DEFAULT_SIZE);
-  }
-
-  /** Clients look for the reason in these words. */
-  private static RuntimeException startFailure(
-      Guest guest, Optional<String> cwd, ForkdException failure) {
-    if (failure.code() != ErrorCode.INVALID_ARGUMENT || cwd.isEmpty()) {
-      return failure;
-    }
-    try {
-      guest.files().follow(cwd.get());
-      return failure;
-    } catch (ForkdException e) {
-      return e.code() == ErrorCode.NOT_FOUND
-          ? new ConnectException(
-              ConnectCode.INVALID_ARGUMENT, "cwd '" + cwd.get() + "' does not exist", failure)
-          : failure;
-    }
   }
 
   private static void connect(Guest guest, Call call, ConnectRequest ask, MessageStream answers) {

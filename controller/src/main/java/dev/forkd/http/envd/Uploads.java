@@ -7,6 +7,8 @@ import dev.forkd.http.ClientGoneException;
 import dev.forkd.http.Exchange;
 import io.helidon.http.Header;
 import io.helidon.http.HeaderNames;
+import java.io.EOFException;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -23,7 +25,6 @@ import java.util.zip.GZIPInputStream;
 import java.util.zip.ZipException;
 import org.apache.commons.fileupload2.core.FileItemInput;
 import org.apache.commons.fileupload2.core.FileItemInputIterator;
-import org.apache.commons.fileupload2.core.FileUploadException;
 
 /** Files as the bodies of requests, one or several; they pass through in pieces. */
 final class Uploads {
@@ -53,7 +54,7 @@ final class Uploads {
 
   static void serve(Exchange exchange, Guest guest) {
     @SuppressWarnings("resource") // The server's own.
-    InputStream body = exchange.bodyStream();
+    Body body = new Body(exchange.bodyStream());
     List<Written> written;
     try {
       written = new Uploads(exchange, guest).all(exchange, decoded(exchange, body));
@@ -66,18 +67,42 @@ final class Uploads {
     exchange.json(200, written);
   }
 
-  private static RuntimeException unreadable(Exchange exchange, InputStream body, Exception e) {
+  private static RuntimeException unreadable(Exchange exchange, Body body, Exception e) {
+    if (body.failed) {
+      return new ClientGoneException(e);
+    }
+    drain(exchange, body);
     for (Throwable cause = e; cause != null; cause = cause.getCause()) {
-      if (cause instanceof ZipException) {
-        drain(exchange, body);
+      if (cause instanceof ZipException || cause instanceof EOFException) {
         return new RestFailure(400, "the body is not gzip: " + cause.getMessage());
       }
-      if (cause instanceof FileUploadException) {
-        drain(exchange, body);
-        return new RestFailure(400, "the body is no form: " + cause.getMessage());
+    }
+    return new RestFailure(400, "the body is no form: " + e.getMessage());
+  }
+
+  /** What the client sends; a failure to read it is the client's departure, not bad input. */
+  private static final class Body extends FilterInputStream {
+    private boolean failed;
+
+    Body(InputStream of) {
+      super(of);
+    }
+
+    @Override
+    public int read() throws IOException {
+      byte[] one = new byte[1];
+      return read(one, 0, 1) < 0 ? -1 : one[0] & 0xff;
+    }
+
+    @Override
+    public int read(byte[] into, int offset, int length) throws IOException {
+      try {
+        return in.read(into, offset, length);
+      } catch (IOException | RuntimeException e) {
+        failed = true;
+        throw e;
       }
     }
-    return new ClientGoneException(e);
   }
 
   private static void drain(Exchange exchange, InputStream body) {
@@ -153,6 +178,9 @@ final class Uploads {
               Optional.of(metadata),
               true));
     } catch (ForkdException e) {
+      if (e.code() == ErrorCode.CANCELLED && e.getCause() instanceof IOException source) {
+        throw new UncheckedIOException(source); // It is the body that cannot be read.
+      }
       throw refusal(whole, e);
     }
     written.add(

@@ -18,8 +18,6 @@ import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import java.time.Duration;
 import java.util.Base64;
-import java.util.HashMap;
-import java.util.Map;
 import java.util.Optional;
 
 /** A sandbox that requests can be for, and what they must show. */
@@ -85,6 +83,9 @@ sealed interface Target {
 
     private static final int INTERPRETER_PORT = 49999;
 
+    /** Ours alone to say. */
+    private static final String ENVIRONMENT = "x-sandbox-env";
+
     private static final HeaderName TRAFFIC_TOKEN = HeaderNames.create("e2b-traffic-access-token");
 
     @Override
@@ -111,22 +112,9 @@ sealed interface Target {
       return new Guest(
           id(),
           sandbox,
-          view.spec().snapshot().value(),
           engine,
-          environment(),
-          action -> {
-            HostedSandboxes.Subscription subscription = hosted.onStop(id(), action);
-            if (!hosted.get(id()).sandbox().equals(Optional.of(sandbox))) {
-              action.run(); // It stopped before anybody listened.
-            }
-            return subscription::close;
-          });
-    }
-
-    private Map<String, String> environment() {
-      Map<String, String> env = new HashMap<>(Attributes.environment(id(), view.spec()));
-      env.putAll(view.spec().env());
-      return env;
+          Attributes.environment(id(), view.spec()),
+          action -> hosted.onStop(id(), sandbox, action)::close);
     }
 
     /** Whoever shows nothing may ask how it is, but not wake it. */
@@ -144,15 +132,17 @@ sealed interface Target {
 
     @Override
     public boolean isOurs(String headerName, String value) {
-      return headerName.equals(TRAFFIC_TOKEN.lowerCase());
+      return headerName.equals(TRAFFIC_TOKEN.lowerCase()) || headerName.equals(ENVIRONMENT);
     }
 
     /** The code interpreter gives it to the code that it runs. */
     @Override
     public String addedHeaders(int port) {
       return port == INTERPRETER_PORT
-          ? "X-Sandbox-Env: "
-              + Base64.getEncoder().encodeToString(Json.write(environment()))
+          ? ENVIRONMENT
+              + ": "
+              + Base64.getEncoder()
+                  .encodeToString(Json.write(Attributes.environment(id(), view.spec())))
               + "\r\n"
           : "";
     }
@@ -187,7 +177,12 @@ sealed interface Target {
 
     @Override
     public Guest awake(Head head) {
-      return new Guest(id(), view.id(), view.snapshot().value(), engine, Map.of(), _ -> () -> {});
+      return new Guest(
+          id(),
+          view.id(),
+          engine,
+          Attributes.environment(id(), view.snapshot().value()),
+          _ -> () -> {});
     }
 
     @Override
