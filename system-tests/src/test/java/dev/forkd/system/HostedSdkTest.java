@@ -58,7 +58,8 @@ class HostedSdkTest {
     try (HostedSandbox sandbox = sandbox()) {
       HostedCommands commands = sandbox.commands();
       CommandResult result = commands.run("echo $GREETING; echo err >&2; exit 3");
-      assertThat(result).isEqualTo(new CommandResult(3, "hello\n", "err\n", "exit status 3"));
+      assertThat(result)
+          .isEqualTo(new CommandResult(3, "hello\n", "err\n", false, "exit status 3"));
       assertThat(
               commands
                   .run("id -un; pwd", HostedCommands.Options.DEFAULT.user("root").cwd("/tmp"))
@@ -76,7 +77,7 @@ class HostedSdkTest {
       cat.close();
       try (HostedProcess again = commands.connect(cat.pid(), _ -> {})) {
         commands.connect(cat.pid(), _ -> {}).closeInput();
-        assertThat(again.await().exitCode()).isZero();
+        assertThat(again.await().code()).isZero();
       }
       assertThat(commands.kill(cat.pid())).isFalse();
       assertThatThrownBy(() ->
@@ -99,7 +100,7 @@ class HostedSdkTest {
               .terminal(80, 24, HostedCommands.Options.DEFAULT, output -> seen.add(output.text()));
       terminal.resize(100, 30);
       terminal.write("stty size; exit 4\n");
-      assertThat(terminal.await().exitCode()).isEqualTo(4);
+      assertThat(terminal.await().code()).isEqualTo(4);
       assertThat(String.join("", seen)).contains("30 100");
     }
   }

@@ -2,6 +2,8 @@ package dev.forkd.sdk.hosted;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.sdk.ForkdApiException;
+import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Base64;
@@ -14,6 +16,10 @@ import java.util.function.Consumer;
 /** Commands and terminals in a hosted sandbox. */
 public final class HostedCommands {
   private static final String SERVICE = "process.Process/";
+
+  /** What {@link #run} keeps of each output; {@link #start} hands on all of it. */
+  public static final int OUTPUT_BYTES_MAX = 64 << 20;
+
   private static final Duration DEFAULT_LIFETIME = Duration.ofSeconds(60);
 
   private final Wire wire;
@@ -87,8 +93,30 @@ public final class HostedCommands {
   }
 
   public CommandResult run(String line, Options options) {
-    try (HostedProcess process = start(line, options, _ -> {})) {
-      return process.await();
+    Collected collected = new Collected();
+    try (HostedProcess process = start(line, options, collected)) {
+      HostedProcess.Exit exit = process.await();
+      return new CommandResult(
+          exit.code(),
+          collected.stdout.toString(StandardCharsets.UTF_8),
+          collected.stderr.toString(StandardCharsets.UTF_8),
+          collected.truncated,
+          exit.error());
+    }
+  }
+
+  /** The beginning of what a command writes. Complete once the command's end is known. */
+  private static final class Collected implements Consumer<Output> {
+    final ByteArrayOutputStream stdout = new ByteArrayOutputStream();
+    final ByteArrayOutputStream stderr = new ByteArrayOutputStream();
+    volatile boolean truncated;
+
+    @Override
+    public void accept(Output output) {
+      ByteArrayOutputStream into = output instanceof Output.Stderr ? stderr : stdout;
+      int room = Math.min(output.bytes().length, OUTPUT_BYTES_MAX - into.size());
+      into.write(output.bytes(), 0, room);
+      truncated |= room < output.bytes().length;
     }
   }
 

@@ -3,7 +3,6 @@ package dev.forkd.sdk.hosted;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.Threads;
 import dev.forkd.sdk.ForkdApiException;
-import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Map;
@@ -19,16 +18,22 @@ import tools.jackson.databind.JsonNode;
  * number of others may listen to it. Any thread may use it.
  */
 public final class HostedProcess implements AutoCloseable {
+  /**
+   * How it ended.
+   *
+   * @param code -1 when a signal ended it
+   * @param error why it is not 0; empty when it is
+   */
+  public record Exit(int code, String error) {}
+
   private static final Base64.Decoder BASE64 = Base64.getDecoder();
 
   private final HostedCommands commands;
   private final Wire.Messages messages;
   private final CompletableFuture<Integer> pid = new CompletableFuture<>();
-  private final CompletableFuture<CommandResult> end = new CompletableFuture<>();
+  private final CompletableFuture<Exit> end = new CompletableFuture<>();
   private final SubmissionPublisher<Output> publisher =
       new SubmissionPublisher<>(Runnable::run, 256);
-  private final ByteArrayOutputStream stdout = new ByteArrayOutputStream();
-  private final ByteArrayOutputStream stderr = new ByteArrayOutputStream();
 
   HostedProcess(HostedCommands commands, Wire.Messages messages, Consumer<Output> listener) {
     this.commands = commands;
@@ -56,24 +61,15 @@ public final class HostedProcess implements AutoCloseable {
     } else if (event.has("data")) {
       JsonNode data = event.path("data");
       if (data.has("stdout")) {
-        byte[] bytes = BASE64.decode(data.path("stdout").asString(""));
-        stdout.writeBytes(bytes);
-        tell(new Output.Stdout(bytes), listener);
+        tell(new Output.Stdout(BASE64.decode(data.path("stdout").asString(""))), listener);
       } else if (data.has("stderr")) {
-        byte[] bytes = BASE64.decode(data.path("stderr").asString(""));
-        stderr.writeBytes(bytes);
-        tell(new Output.Stderr(bytes), listener);
+        tell(new Output.Stderr(BASE64.decode(data.path("stderr").asString(""))), listener);
       } else if (data.has("pty")) {
         tell(new Output.Terminal(BASE64.decode(data.path("pty").asString(""))), listener);
       }
     } else if (event.has("end")) {
       JsonNode told = event.path("end");
-      end.complete(
-          new CommandResult(
-              told.path("exitCode").asInt(0),
-              stdout.toString(StandardCharsets.UTF_8),
-              stderr.toString(StandardCharsets.UTF_8),
-              told.path("error").asString("")));
+      end.complete(new Exit(told.path("exitCode").asInt(0), told.path("error").asString("")));
     }
   }
 
@@ -99,7 +95,7 @@ public final class HostedProcess implements AutoCloseable {
    * @throws ForkdApiException DEADLINE_EXCEEDED when its time was up and it was killed; CANCELLED
    *     after {@link #close}
    */
-  public CommandResult await() {
+  public Exit await() {
     return joined(end);
   }
 

@@ -8,7 +8,6 @@ import java.io.InputStream;
 import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
-import java.net.http.HttpRequest.BodyPublisher;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.net.http.HttpTimeoutException;
@@ -268,9 +267,5 @@ final class Wire {
                   + java.util.Base64.getEncoder()
                       .encodeToString((name + ":").getBytes(StandardCharsets.UTF_8))));
     }
-  }
-
-  static BodyPublisher bytes(byte[] body) {
-    return BodyPublishers.ofByteArray(body);
   }
 }
