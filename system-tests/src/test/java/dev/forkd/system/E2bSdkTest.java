@@ -14,16 +14,19 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
+import org.junit.jupiter.api.Timeout;
 
 /**
  * E2B's published SDKs, unmodified, drive the daemon in real VMs: the programs are in {@code
  * src/test/resources/e2b}. What they leave behind is counted.
  */
+@Timeout(value = 12, unit = TimeUnit.MINUTES)
 class E2bSdkTest {
   private static final Path WORK = Path.of("target", "system", "e2b").toAbsolutePath();
   private static final Path PROGRAMS = Path.of("src", "test", "resources", "e2b").toAbsolutePath();
@@ -37,6 +40,11 @@ class E2bSdkTest {
 
   @AfterEach
   void clean() {
+    Lab.clean(Lab.engine(), Set.of(KnownTemplate.BASE, KnownTemplate.CODE_INTERPRETER));
+  }
+
+  @AfterAll
+  static void forget() {
     Lab.clean(Lab.engine());
   }
 
@@ -105,7 +113,6 @@ class E2bSdkTest {
 
   /** Code in warm kernels, with both SDKs; its template takes minutes to make. */
   @Test
-  @EnabledIfEnvironmentVariable(named = "FORKD_TEST_ALL", matches = "1")
   void codeInterpreter() throws Exception {
     Path javaScript = javaScriptFolder();
     Path python = pythonFolder();

@@ -36,10 +36,6 @@ import java.util.stream.Stream;
 final class Lab {
   static final Tag PYTHON = new Tag("python");
 
-  /** Templates that take long to bake and are the same for all tests. */
-  private static final Set<Tag> KEPT =
-      Set.of(PYTHON, KnownTemplate.BASE.tag(), KnownTemplate.CODE_INTERPRETER.tag());
-
   static final Duration PATIENCE = Duration.ofMinutes(1);
 
   /** Kept between runs of a build: the image and its packages are fetched once. */
@@ -102,13 +98,19 @@ final class Lab {
         false);
   }
 
-  /** Ends every workspace and sandbox and removes every branch. */
+  /** Ends every workspace and sandbox and removes every snapshot but {@code python}. */
   static void clean(ForkdEngine engine) {
+    clean(engine, Set.of());
+  }
+
+  /** Keeps these templates as well: what else a class of tests has baked for itself. */
+  static void clean(ForkdEngine engine, Set<KnownTemplate> kept) {
     engine.hosted().list().forEach(hosted -> engine.hosted().kill(hosted.id()));
     engine.workspaces().list().forEach(workspace -> engine.workspaces().delete(workspace.name()));
     engine.sandboxes().forEach(sandbox -> engine.kill(sandbox.id()));
     for (Snapshot snapshot : engine.snapshots()) {
-      if (!snapshot.template() || !KEPT.contains(snapshot.tag())) {
+      if (!snapshot.tag().equals(PYTHON)
+          && kept.stream().noneMatch(known -> known.tag().equals(snapshot.tag()))) {
         engine.deleteSnapshot(snapshot.tag(), DeleteMode.FORCE);
       }
     }
