@@ -31,10 +31,11 @@ struct listener {
 /* A request that writes to a process, or closes its input. They wait for each other. */
 struct input {
   struct input *next;
-  struct process *process;
+  struct process *process; /* null once that takes no more */
+  pid_t pid;
   struct stream *stream;
   struct buffer buffer;
-  bool ended, closes;
+  bool ended, closes, taken;
 };
 
 struct process {
@@ -80,19 +81,32 @@ static json_t *result(int status, bool timed_out) {
                              : json_pack("{s:i}", "exit", WEXITSTATUS(status));
 }
 
-static void input_done(struct input *in, const char *failure) {
-  struct process *p = in->process;
-  for (struct input **at = &p->inputs; *at; at = &(*at)->next)
+static void input_unlink(struct input *in) {
+  if (!in->process) return;
+  for (struct input **at = &in->process->inputs; *at; at = &(*at)->next)
     if (*at == in) {
       *at = in->next;
       break;
     }
+  in->process = NULL;
+}
+
+static void input_done(struct input *in, const char *failure) {
+  input_unlink(in);
   struct stream *s = in->stream;
+  pid_t pid = in->pid;
   buffer_free(&in->buffer);
   free(in);
   if (!s) return;
-  if (failure) stream_fail(s, "failed_precondition", "process %d %s", (int)p->pid, failure);
+  if (failure) stream_fail(s, "failed_precondition", "process %d %s", (int)pid, failure);
   else stream_end(s, json_object());
+}
+
+/* Its process takes no more. That is no failure if it took all there was: what is still to come may be no more than the end. */
+static void input_over(struct input *in, const char *failure) {
+  if (!in->taken || buffer_size(&in->buffer)) input_done(in, failure);
+  else if (in->ended) input_done(in, NULL);
+  else input_unlink(in);
 }
 
 static void process_free(struct process *p) {
@@ -111,7 +125,7 @@ static bool finish_if_over(struct process *p) {
   if (!p->exited) return false;
   bool open = p->pipes[CH_OUT].source.fd >= 0 || p->pipes[CH_ERR].source.fd >= 0;
   if (open && (!p->drain_deadline || now_millis() < p->drain_deadline)) return false;
-  while (p->inputs) input_done(p->inputs, "has ended before it read all");
+  while (p->inputs) input_over(p->inputs, "has ended before it read all");
   struct ended *end = &exits[next_exit++ % MAX_EXITS];
   free(end->label);
   *end = (struct ended){.pid = p->pid, .label = p->label, .status = p->status, .timed_out = p->timed_out, .at = now_millis()};
@@ -173,7 +187,7 @@ static void pump_input(struct process *p) {
   while ((in = p->inputs)) {
     int fd = input_fd(p);
     if (fd < 0) {
-      input_done(in, "has no open input");
+      input_over(in, "has no open input");
       continue;
     }
     if (in->closes) {
@@ -189,6 +203,7 @@ static void pump_input(struct process *p) {
         if (!p->terminal) close_pipe(&p->pipes[CH_IN]);
         break;
       }
+      in->taken = true;
       buffer_consume(&in->buffer, (size_t)n);
       stream_consumed(in->stream, (size_t)n);
     }
@@ -236,6 +251,10 @@ static void listen_to(struct process *p, struct stream *s) {
 
 static void input_data(struct stream *s, const uint8_t *data, size_t size) {
   struct input *in = s->state;
+  if (!in->process) {
+    input_done(in, "has ended before it read all");
+    return;
+  }
   buffer_add(&in->buffer, data, size);
   pump_input(in->process);
 }
@@ -243,7 +262,8 @@ static void input_data(struct stream *s, const uint8_t *data, size_t size) {
 static void input_end(struct stream *s) {
   struct input *in = s->state;
   in->ended = true;
-  pump_input(in->process);
+  if (in->process) pump_input(in->process);
+  else input_done(in, NULL);
 }
 
 static void input_cancel(struct stream *s) {
@@ -251,7 +271,7 @@ static void input_cancel(struct stream *s) {
   struct process *p = in->process;
   in->stream = NULL;
   input_done(in, NULL);
-  pump_input(p);
+  if (p) pump_input(p);
 }
 
 static const struct stream_ops input_ops = {.input = input_data, .input_end = input_end, .cancel = input_cancel};
@@ -415,6 +435,7 @@ static void write_to(struct process *p, struct stream *s, bool closes) {
   struct input *in = calloc(1, sizeof *in);
   if (!in) fatal("out of memory for input");
   in->process = p;
+  in->pid = p->pid;
   in->stream = s;
   in->closes = closes;
   struct input **at = &p->inputs;

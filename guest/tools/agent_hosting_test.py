@@ -9,6 +9,7 @@ import time
 import unittest
 
 import agent_test
+from agent_client import AgentError
 from agent_test import GUEST, AgentTest
 
 
@@ -74,6 +75,19 @@ class Processes(Hosting):
         self.agent.call("closeInput", pid=pid)
         self.assertEqual(self.agent.end(stream)["exit"], 0)
         self.assertEqual(bytes(stream.out[1]), data + b"second")
+
+    def test_input_that_was_read_before_its_end_came_is_no_failure(self):
+        for more in (b"", b"more"):
+            stream = self.start("sh", "-c", "read word; echo $word", stdin=True)
+            write = self.agent.open("input", pid=self.pid(stream))
+            self.agent.write(write, b"word\n")
+            self.agent.end(stream)
+            self.agent.write(write, more, eof=True)
+            if more:
+                with self.assertRaises(AgentError):
+                    self.agent.end(write)
+            else:
+                self.agent.end(write)
 
     def test_without_an_input_there_is_none_to_write_to(self):
         stream = self.start("sleep", "100")
