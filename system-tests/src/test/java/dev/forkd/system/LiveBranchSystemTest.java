@@ -18,6 +18,7 @@ import java.util.Optional;
 import java.util.OptionalInt;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 /** Branches whose memory is copied while the source runs on. */
 class LiveBranchSystemTest {
@@ -66,6 +67,7 @@ class LiveBranchSystemTest {
    * child the writer goes on and finds all its blocks, and its log on disk, of one moment.
    */
   @Test
+  @Timeout(300) // Its guest is as busy as can be, and a machine with other work is slow.
   void noTornPage() throws Exception {
     SandboxId source = busy();
     for (int i = 0; i < BRANCHES; i++) {
