@@ -103,7 +103,8 @@ class Contexts:
 
     async def warm(self, language):
         context = await self.default(language)
-        await context.kernel.warm()
+        async with context.turn:
+            await context.kernel.warm()
 
     async def default(self, language):
         # One at a time: two that ask for the same first one share it.

@@ -158,10 +158,10 @@ def main():
     )
 
     async def start():
+        port = int(os.environ.get("FORKD_INTERPRETER_PORT", PORT))
+        server.listen(port, address="127.0.0.1")  # Who comes early, after a reboot, waits for the language asked for only.
         for language in languages:
             await Handler.contexts.warm(language)
-        port = int(os.environ.get("FORKD_INTERPRETER_PORT", PORT))
-        server.listen(port, address="127.0.0.1")
         for _ in range(5):
             await rehearse(port)
         gc.collect()

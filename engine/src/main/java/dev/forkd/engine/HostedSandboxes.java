@@ -4,6 +4,7 @@ import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import java.time.Duration;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 
 /**
@@ -44,15 +45,15 @@ public interface HostedSandboxes {
   enum PauseMode {
     /** Memory and disk: its processes go on when it is resumed. */
     MEMORY,
-    /** Its processes are ended first: when it is resumed, it has its files and nothing runs. */
+    /** Its disk alone: it is booted from it when it is resumed. */
     DISK
   }
 
   /**
    * Makes sure that it runs, and for so long at least.
    *
-   * @param fresh one that was paused comes back with its files and nothing that runs, as if it had
-   *     been paused without its memory
+   * @param fresh one that was paused is booted from its disk, as if it had been paused without its
+   *     memory
    * @return whether it was paused before
    */
   boolean resume(String id, Duration timeout, boolean fresh);
@@ -90,6 +91,22 @@ public interface HostedSandboxes {
     @Override
     void close();
   }
+
+  /**
+   * What happened to it and in it, the oldest first: the newest 500 entries, in memory, and for a
+   * while after its end.
+   */
+  List<LogEntry> log(String id);
+
+  /** Adds to its log; nothing when there is no such sandbox. Long texts are shortened. */
+  void note(
+      String id, LogEntry.Level level, String logger, String message, Map<String, String> fields);
+
+  /**
+   * What it used, the oldest sample first and one of now last while it runs: one every 5 s while it
+   * was at work, of an hour at most.
+   */
+  List<UsageSample> usage(String id);
 
   /** How one of several attempts ended. */
   sealed interface HostedOutcome {

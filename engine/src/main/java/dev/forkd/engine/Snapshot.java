@@ -13,14 +13,19 @@ import java.util.OptionalLong;
  * @param parent the chain edge: the snapshot it names as its parent, which cannot be deleted before
  *     it; empty unless that was asked for
  * @param source the snapshot it was made from: the one the branched sandbox was forked from, or the
- *     one that was compacted; empty for a template
+ *     one that was compacted or booted anew; empty for a template
  * @param branchedFrom the sandbox it was branched from; empty for what was not branched
- * @param branchMode {@code full}, {@code diff}, {@code measure_diff}, or {@code compact}
+ * @param branchMode {@code full}, {@code diff}, {@code measure_diff}, {@code compact} or {@code
+ *     reboot}
  * @param pauseMillis pause window of the branch, from the stop to the resume, as measured
  * @param diffMillis time spent copying diverged pages, for {@code diff} and {@code measure_diff}
  * @param diffPhysicalBytes bytes of diverged guest memory that were stored
  * @param diffLogicalBytes size of guest memory
  * @param freezeMillis time to freeze the guest's user processes, before the pause window
+ * @param memoryMib guest memory
+ * @param diskMib size of the root disk
+ * @param memoryBytes space that its own memory image takes
+ * @param diskBytes space that its own disk layer takes
  * @param warning empty unless there is something the user should know
  */
 public record Snapshot(
@@ -39,6 +44,7 @@ public record Snapshot(
     OptionalLong diffLogicalBytes,
     OptionalLong freezeMillis,
     int memoryMib,
+    int diskMib,
     long memoryBytes,
     long diskBytes,
     Optional<String> warning) {
@@ -61,6 +67,7 @@ public record Snapshot(
         diffLogicalBytes,
         freezeMillis,
         memoryMib,
+        diskMib,
         memoryBytes,
         diskBytes,
         Optional.of(text));

@@ -46,6 +46,15 @@ public interface Workspaces {
   WorkspaceView resume(WorkspaceName name);
 
   /**
+   * Boots the disk that a suspended workspace was saved with: its state has the same files then,
+   * and nothing runs in it but what is started at boot. When it fails the state is as before.
+   *
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it runs ({@link #STATUS} tells),
+   *     DEADLINE_EXCEEDED when the guest does not come up, RESOURCE_EXHAUSTED when too many boot
+   */
+  WorkspaceView reboot(WorkspaceName name);
+
+  /**
    * Ends its sandbox and removes it and its saved state; never its source. A state that other
    * snapshots name as their parent stays as a snapshot like any other.
    */

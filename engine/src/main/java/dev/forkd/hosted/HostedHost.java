@@ -2,6 +2,7 @@ package dev.forkd.hosted;
 
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
+import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.Snapshot;
 
 /** What hosting needs of sandboxes and snapshots beyond workspaces. */
@@ -21,6 +22,12 @@ public interface HostedHost {
 
   /** Whether the sandbox is there and has not failed. */
   boolean living(SandboxId sandbox);
+
+  /** Whether its guest does something at the moment. */
+  boolean working(SandboxId sandbox);
+
+  /** What its guest uses now. */
+  GuestUsage usage(SandboxId sandbox);
 
   /** Saves a running sandbox as a snapshot; it goes on. */
   Snapshot branch(SandboxId sandbox, Tag tag);

@@ -8,7 +8,9 @@ import dev.forkd.api.Threads;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
+import dev.forkd.engine.LogEntry;
 import dev.forkd.engine.Snapshot;
+import dev.forkd.engine.UsageSample;
 import dev.forkd.engine.WorkspaceSpec;
 import dev.forkd.engine.WorkspaceView;
 import dev.forkd.engine.Workspaces;
@@ -48,6 +50,9 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   /** After an end that could not be brought about. */
   private static final Duration END_RETRY = Duration.ofSeconds(10);
 
+  /** Longer than a resumption takes. */
+  private static final Duration RESUME_SPARE = Duration.ofMinutes(5);
+
   /** How many of one fork are made at once. */
   private static final int FORKS_AT_ONCE = 4;
 
@@ -57,6 +62,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private final InstantSource clock;
   private final ScheduledExecutorService alarms = Threads.clock("hosted-ends");
   private final Map<String, Hosted> all = new ConcurrentHashMap<>();
+  private final Chronicle chronicle;
 
   public HostedKeeper(
       StateStore store, Workspaces workspaces, HostedHost host, InstantSource clock) {
@@ -64,6 +70,20 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     this.workspaces = workspaces;
     this.host = host;
     this.clock = clock;
+    this.chronicle = new Chronicle(host, clock);
+    long interval = Chronicle.SAMPLE_INTERVAL.toMillis();
+    var _ =
+        alarms.scheduleWithFixedDelay(
+            () -> {
+              var _ = Threads.virtual("hosted-usage", () -> chronicle.sampleAll(all.values()));
+            },
+            interval,
+            interval,
+            TimeUnit.MILLISECONDS);
+  }
+
+  private void note(Hosted hosted, String message, Map<String, String> fields) {
+    note(hosted.id(), LogEntry.Level.INFO, "sandbox", message, fields);
   }
 
   /**
@@ -97,6 +117,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       return Optional.of("removed: the record of hosted sandbox " + row.id() + ", which is gone");
     }
     all.put(row.id(), hosted);
+    chronicle.begin(row.id());
+    note(hosted, "found again by a new daemon", Map.of());
     switch (workspace.get().status()) {
       case RUNNING -> {
         hosted.runs(workspace.get().liveSandbox().orElseThrow(), hosted.started(), hosted.end());
@@ -149,6 +171,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     Instant begin = clock.instant();
     hosted.runs(workspace.liveSandbox().orElseThrow(), begin, begin.plus(bounded(spec.timeout())));
     all.put(hosted.id(), hosted);
+    chronicle.begin(hosted.id());
+    note(hosted, "created", Map.of("from", origin.value(), "end", hosted.end().toString()));
     arm(hosted);
     return hosted.view();
   }
@@ -190,6 +214,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     if (sandbox.isEmpty() || host.living(sandbox.get())) {
       return false;
     }
+    note(hosted.id(), LogEntry.Level.ERROR, "sandbox", "has failed, or was ended", Map.of());
     Threads.virtual("end-" + hosted.id(), () -> endQuietly(hosted));
     return true;
   }
@@ -232,6 +257,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     store.deleteHosted(hosted.id());
     hosted.goes();
     all.remove(hosted.id());
+    note(hosted, "ended", Map.of());
+    chronicle.end(hosted.id());
   }
 
   @Override
@@ -262,6 +289,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private void endAt(Hosted hosted, Instant end) {
     hosted.endsAt(end);
     save(hosted, false);
+    note(hosted, "has another end", Map.of("end", end.toString()));
     arm(hosted);
   }
 
@@ -298,11 +326,18 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       workspaces.suspend(hosted.workspace(), true);
     } catch (RuntimeException e) {
       hosted.goesOn(sandbox);
+      note(
+          hosted.id(),
+          LogEntry.Level.WARN,
+          "sandbox",
+          "could not be paused and goes on: " + e.getMessage(),
+          Map.of());
       throw e;
     }
     hosted.alarm(Optional.empty());
     hosted.paused(clock.instant(), withoutMemory);
     save(hosted, true);
+    note(hosted, "paused", Map.of("memory", String.valueOf(!withoutMemory)));
   }
 
   @Override
@@ -313,26 +348,40 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
         extend(hosted, timeout);
         return false;
       }
-      SandboxId sandbox = resume(hosted, timeout);
-      if (fresh) {
-        host.endProcesses(sandbox);
-      }
+      resume(hosted, timeout, fresh);
       return true;
     }
   }
 
-  private SandboxId resume(Hosted hosted, Duration timeout) {
+  private SandboxId resume(Hosted hosted, Duration timeout, boolean fresh) {
     if (workspace(hosted).isEmpty()) {
       // Somebody has deleted the workspace: nothing is left to resume.
       remove(hosted);
       throw notFound(hosted.id());
     }
-    SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
+    // Should this process end before all is done, the next one must not find that its time is over.
+    hosted.endsAt(clock.instant().plus(bounded(timeout)).plus(RESUME_SPARE));
+    save(hosted, true);
+    if (fresh && !hosted.diskOnly()) {
+      // Its disk is whole only once what its memory holds for it is written.
+      host.endProcesses(start(hosted));
+      workspaces.suspend(hosted.workspace(), true);
+    }
+    if (fresh || hosted.diskOnly()) {
+      workspaces.reboot(hosted.workspace());
+    }
+    SandboxId sandbox = start(hosted);
     Instant now = clock.instant();
+    boolean booted = fresh || hosted.diskOnly();
     hosted.runs(sandbox, now, now.plus(bounded(timeout)));
     save(hosted, false);
+    note(hosted, booted ? "booted" : "resumed", Map.of("end", hosted.end().toString()));
     arm(hosted);
     return sandbox;
+  }
+
+  private SandboxId start(Hosted hosted) {
+    return workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
   }
 
   @Override
@@ -354,7 +403,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
         throw notFound(id);
       }
       Duration own = Duration.ofMillis(hosted.detail().timeoutMillis());
-      return resume(hosted, own.compareTo(leastTimeout) > 0 ? own : leastTimeout);
+      return resume(hosted, own.compareTo(leastTimeout) > 0 ? own : leastTimeout, false);
     }
   }
 
@@ -362,7 +411,10 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   public Snapshot snapshot(String id, Optional<Tag> tag) {
     Hosted hosted = living(id);
     try (Hosted.Turn _ = hosted.turn()) {
-      return host.branch(requireRunning(hosted), tag.orElseGet(() -> HostedNames.tag("snap")));
+      Snapshot made =
+          host.branch(requireRunning(hosted), tag.orElseGet(() -> HostedNames.tag("snap")));
+      note(hosted, "saved as a snapshot", Map.of("snapshot", made.tag().value()));
+      return made;
     }
   }
 
@@ -373,6 +425,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     try (Hosted.Turn _ = hosted.turn()) {
       host.branch(requireRunning(hosted), moment);
     }
+    note(hosted, "forked", Map.of("count", String.valueOf(count)));
     HostedSpec like = hosted.detail().spec();
     HostedSpec spec =
         new HostedSpec(
@@ -420,6 +473,22 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       return () -> {};
     }
     return hosted.onStop(sandbox, listener);
+  }
+
+  @Override
+  public List<LogEntry> log(String id) {
+    return chronicle.entries(id).orElseThrow(() -> notFound(id));
+  }
+
+  @Override
+  public void note(
+      String id, LogEntry.Level level, String logger, String message, Map<String, String> fields) {
+    chronicle.note(id, level, logger, message, fields);
+  }
+
+  @Override
+  public List<UsageSample> usage(String id) {
+    return chronicle.samples(id, living(id).sandbox());
   }
 
   private void arm(Hosted hosted) {

@@ -34,6 +34,7 @@ import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
 import dev.forkd.template.CopyHelperBinary;
 import dev.forkd.template.ForkdHome;
+import dev.forkd.template.Rebooter;
 import dev.forkd.template.TemplateAssets;
 import dev.forkd.template.TemplateBaker;
 import dev.forkd.vmm.Isolation;
@@ -142,10 +143,13 @@ public final class EngineStart {
         new Brancher(
             new Brancher.Parts(snapshots, sandboxes, memory, layers, ledger, zygotes),
             config.branchConcurrency());
+    TemplateBaker.Parts baking =
+        new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm);
     WorkspaceKeeper workspaces =
         new WorkspaceKeeper(
             store,
-            new LocalWorkspaceHost(forker, brancher, sandboxes, snapshots, zygotes),
+            new LocalWorkspaceHost(
+                forker, brancher, sandboxes, snapshots, zygotes, new Rebooter(baking)),
             InstantSource.system(),
             FaultPoint.ofSystem());
     HostedKeeper hosted =
@@ -173,8 +177,7 @@ public final class EngineStart {
         sandboxes,
         forker,
         brancher,
-        new TemplateBaker(
-            new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm)),
+        new TemplateBaker(baking),
         zygotes,
         workspaces,
         hosted,

@@ -32,7 +32,6 @@ import dev.forkd.engine.Workspaces;
 import dev.forkd.fork.Forker;
 import dev.forkd.fork.Zygotes;
 import dev.forkd.guest.AgentStatus;
-import dev.forkd.guest.AgentUsage;
 import dev.forkd.hosted.HostedKeeper;
 import dev.forkd.pool.PoolKeeper;
 import dev.forkd.sandbox.Admission;
@@ -240,18 +239,7 @@ final class LocalEngine implements ForkdEngine {
 
   @Override
   public GuestUsage usage(SandboxId id) {
-    Sandbox sandbox = sandboxes.get(id);
-    try (Sandbox.Session session = sandbox.enter()) {
-      AgentUsage now = session.agent().usage(PING_TIMEOUT);
-      return new GuestUsage(
-          now.cpuCount(),
-          sandbox.cpuPercent(now),
-          now.memoryTotalBytes(),
-          now.memoryUsedBytes(),
-          now.memoryCacheBytes(),
-          now.diskTotalBytes(),
-          now.diskUsedBytes());
-    }
+    return LocalHostedHost.usage(sandboxes.get(id));
   }
 
   @Override

@@ -7,8 +7,10 @@ import dev.forkd.api.Tag;
 import dev.forkd.branch.Brancher;
 import dev.forkd.engine.BranchSpec;
 import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.fork.Zygotes;
+import dev.forkd.guest.AgentUsage;
 import dev.forkd.hosted.HostedHost;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
@@ -21,6 +23,8 @@ import java.util.Optional;
 record LocalHostedHost(
     Sandboxes sandboxes, Brancher brancher, SnapshotCatalog snapshots, Zygotes zygotes)
     implements HostedHost {
+  private static final String WORKING = "running";
+  private static final Duration USAGE_TIMEOUT = Duration.ofSeconds(10);
   private static final Duration END_TIMEOUT = Duration.ofSeconds(20);
 
   @Override
@@ -32,6 +36,33 @@ record LocalHostedHost(
   @Override
   public boolean living(SandboxId sandbox) {
     return sandboxes.find(sandbox).filter(found -> found.record().failure().isEmpty()).isPresent();
+  }
+
+  @Override
+  public boolean working(SandboxId sandbox) {
+    return sandboxes
+        .find(sandbox)
+        .filter(found -> found.view(false).state().equals(WORKING))
+        .isPresent();
+  }
+
+  @Override
+  public GuestUsage usage(SandboxId sandbox) {
+    return usage(sandboxes.get(sandbox));
+  }
+
+  static GuestUsage usage(Sandbox sandbox) {
+    try (Sandbox.Session session = sandbox.enter()) {
+      AgentUsage now = session.agent().usage(USAGE_TIMEOUT);
+      return new GuestUsage(
+          now.cpuCount(),
+          sandbox.cpuPercent(now),
+          now.memoryTotalBytes(),
+          now.memoryUsedBytes(),
+          now.memoryCacheBytes(),
+          now.diskTotalBytes(),
+          now.diskUsedBytes());
+    }
   }
 
   @Override

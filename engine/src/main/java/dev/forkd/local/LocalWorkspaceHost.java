@@ -16,6 +16,7 @@ import dev.forkd.sandbox.Door;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
 import dev.forkd.snapshot.SnapshotCatalog;
+import dev.forkd.template.Rebooter;
 import dev.forkd.workspace.WorkspaceHost;
 import java.time.Duration;
 import java.util.Optional;
@@ -27,7 +28,8 @@ record LocalWorkspaceHost(
     Brancher brancher,
     Sandboxes sandboxes,
     SnapshotCatalog snapshots,
-    Zygotes zygotes)
+    Zygotes zygotes,
+    Rebooter rebooter)
     implements WorkspaceHost {
   /** For requests under way when a suspension begins. */
   private static final Duration PATIENCE = Duration.ofSeconds(10);
@@ -89,6 +91,11 @@ record LocalWorkspaceHost(
     public void close() {
       door.close();
     }
+  }
+
+  @Override
+  public void reboot(Tag from, Tag to) {
+    rebooter.reboot(from, to);
   }
 
   @Override

@@ -14,7 +14,6 @@ import java.security.SecureRandom;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 
 /**
  * Makes of a snapshot one that stands alone: its memory in one flat image, after every file it is
@@ -56,7 +55,7 @@ public final class Compactor {
   }
 
   private Snapshot write(SnapshotManifest source, Tag to) {
-    Lineage lineage = lineage(source);
+    Lineage lineage = Lineage.made(source.tag(), Lineage.COMPACT);
     long now = System.currentTimeMillis() / 1000;
     Path folder = snapshots.reserve(to, false, Optional.of(lineage), now);
     String imageId = "m" + HexFormat.of().formatHex(random());
@@ -105,19 +104,6 @@ public final class Compactor {
       throw new ForkdException(
           ErrorCode.DATA_LOSS, "device state " + from + " was changed since it was written");
     }
-  }
-
-  private static Lineage lineage(SnapshotManifest source) {
-    return new Lineage(
-        source.tag(),
-        Lineage.COMPACT + ":" + source.tag(),
-        Optional.empty(),
-        Lineage.COMPACT,
-        0,
-        0,
-        OptionalLong.empty(),
-        OptionalLong.empty(),
-        OptionalLong.empty());
   }
 
   private static byte[] random() {

@@ -350,7 +350,7 @@ public final class SnapshotCatalog {
   }
 
   /** All images a snapshot needs, those it shares as well. */
-  static List<String> images(SnapshotManifest manifest) {
+  public static List<String> images(SnapshotManifest manifest) {
     List<String> images = new ArrayList<>();
     manifest.memory().forEach(image -> images.add(image.id()));
     manifest.disk().forEach(layer -> images.add(layer.id()));

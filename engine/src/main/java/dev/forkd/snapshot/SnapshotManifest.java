@@ -62,12 +62,12 @@ public record SnapshotManifest(
   public record LayerRef(String id, String format) {}
 
   /**
-   * Where a branch comes from, and what it cost; or what was compacted.
+   * Where a branch comes from, and what it cost; or what it was made of.
    *
-   * @param parent tag of the snapshot the source was forked from, or that was compacted
-   * @param branchedFrom id of the source, or {@code compact:<tag>}
+   * @param parent tag of the snapshot the source was forked from, or that it was made of
+   * @param branchedFrom id of the source, or {@code <mode>:<tag>} of what was not branched
    * @param parentTag chain edge the caller asked for
-   * @param mode {@code full}, {@code diff}, {@code measure_diff} or {@code compact}
+   * @param mode {@code full}, {@code diff}, {@code measure_diff}, {@code compact} or {@code reboot}
    */
   public record Lineage(
       String parent,
@@ -79,11 +79,26 @@ public record SnapshotManifest(
       OptionalLong diffMillis,
       OptionalLong diffPhysicalBytes,
       OptionalLong diffLogicalBytes) {
-    static final String COMPACT = "compact";
+    public static final String COMPACT = "compact";
+    public static final String REBOOT = "reboot";
 
-    /** Whether it was not branched but made of another snapshot. */
-    boolean compacted() {
-      return mode.equals(COMPACT);
+    /** Of what was made of another snapshot, in one of the two ways above. */
+    public static Lineage made(String of, String how) {
+      return new Lineage(
+          of,
+          how + ":" + of,
+          Optional.empty(),
+          how,
+          0,
+          0,
+          OptionalLong.empty(),
+          OptionalLong.empty(),
+          OptionalLong.empty());
+    }
+
+    /** Whether it was branched from a sandbox, not made of another snapshot. */
+    boolean branched() {
+      return !mode.equals(COMPACT) && !mode.equals(REBOOT);
     }
   }
 

@@ -68,11 +68,12 @@ final class SnapshotViews {
         0,
         0,
         0,
+        0,
         entry.warning());
   }
 
   private Snapshot ready(String tag, SnapshotManifest m) {
-    Optional<Lineage> branch = m.lineage().filter(lineage -> !lineage.compacted());
+    Optional<Lineage> branch = m.lineage().filter(Lineage::branched);
     return new Snapshot(
         new Tag(tag),
         dir.snapshot(tag),
@@ -89,6 +90,7 @@ final class SnapshotViews {
         branch.map(Lineage::diffLogicalBytes).orElse(OptionalLong.empty()),
         number(branch.map(Lineage::freezeMillis)),
         m.memoryMib(),
+        Math.toIntExact(m.diskBytes() >> 20),
         m.memory().stream().limit(1).mapToLong(MemoryImage::storedBytes).sum(),
         stored(m.disk().getLast()),
         Optional.empty());
@@ -120,6 +122,7 @@ final class SnapshotViews {
         OptionalLong.empty(),
         OptionalLong.empty(),
         OptionalLong.empty(),
+        0,
         0,
         0,
         0,

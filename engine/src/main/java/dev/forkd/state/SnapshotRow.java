@@ -6,8 +6,9 @@ import java.util.Optional;
  * A stored snapshot.
  *
  * @param parentTag the chain edge: the snapshot it names as its parent
- * @param branchedFrom id of the sandbox it was branched from, or {@code compact:<tag>}
- * @param branchMode how it was branched, or {@code compact}
+ * @param branchedFrom id of the sandbox it was branched from, or {@code compact:<tag>}, {@code
+ *     reboot:<tag>}
+ * @param branchMode how it was branched, or {@code compact}, {@code reboot}
  * @param manifestJson what the engine keeps about it; opaque here
  */
 public record SnapshotRow(

@@ -66,7 +66,7 @@ public record WorkspaceRow(
         .with(generation, nowUnixMillis);
   }
 
-  /** Its sandbox is about to be saved. */
+  /** Its sandbox is about to be saved, or its state to be replaced by what comes of booting it. */
   public WorkspaceRow suspending(String newStagedTag, long newGeneration) {
     return with(
             WorkspaceState.SUSPENDING,
@@ -78,10 +78,10 @@ public record WorkspaceRow(
         .with(newGeneration, activeUnixMillis);
   }
 
-  /** Saving failed: it is as before. */
+  /** That failed: it is as before. */
   public WorkspaceRow notSuspended() {
     return with(
-        WorkspaceState.RUNNING,
+        sandboxId.isPresent() ? WorkspaceState.RUNNING : WorkspaceState.SUSPENDED,
         sandboxId,
         Optional.empty(),
         stateTag,

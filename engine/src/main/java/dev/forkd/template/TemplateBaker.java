@@ -11,7 +11,6 @@ import dev.forkd.engine.TemplateSpec;
 import dev.forkd.fork.HostProfile;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.DurableFiles;
-import dev.forkd.linux.Memfd;
 import dev.forkd.memory.HostMemory;
 import dev.forkd.memory.MemoryImage;
 import dev.forkd.memory.MemoryStore;
@@ -21,14 +20,12 @@ import dev.forkd.snapshot.SnapshotCatalog;
 import dev.forkd.snapshot.SnapshotFiles;
 import dev.forkd.snapshot.SnapshotManifest;
 import dev.forkd.state.DataDir;
-import dev.forkd.vmm.DiskChain;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.Vmm;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.security.SecureRandom;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Optional;
@@ -38,11 +35,6 @@ import java.util.function.Consumer;
 
 /** Makes templates: a disk, one boot, a warm-up, and the frozen result. */
 public final class TemplateBaker {
-  private static final SecureRandom RANDOM = new SecureRandom();
-
-  /** A busy host may starve a boot; a second try on a calmer one is worth its time. */
-  private static final int BOOT_ATTEMPTS = 2;
-
   /** What baking needs of the engine. */
   public record Parts(
       DataDir dir,
@@ -71,14 +63,7 @@ public final class TemplateBaker {
       BootAssets assets = parts.assets().bootAssets(spec.kernel(), progress);
       HostProfile host = HostProfile.of(parts.vmm().capabilities(), assets.tscKhz());
       String recipe = recipe(spec);
-      SnapshotManifest.Platform platform =
-          new SnapshotManifest.Platform(
-              host.vmm(),
-              host.isolation(),
-              host.machineHash(),
-              assets.tscKhz(),
-              assets.kernelVersion(),
-              assets.agentHash());
+      SnapshotManifest.Platform platform = platform(host, assets);
       Optional<Snapshot> there = existing(spec, recipe, platform, host, progress);
       if (there.isPresent()) {
         return there.get();
@@ -87,6 +72,16 @@ public final class TemplateBaker {
     } finally {
       baking.remove(spec.tag().value());
     }
+  }
+
+  static SnapshotManifest.Platform platform(HostProfile host, BootAssets assets) {
+    return new SnapshotManifest.Platform(
+        host.vmm(),
+        host.isolation(),
+        host.machineHash(),
+        assets.tscKhz(),
+        assets.kernelVersion(),
+        assets.agentHash());
   }
 
   /** The template that is there, if it is what was asked for; one that is out of date goes. */
@@ -140,7 +135,7 @@ public final class TemplateBaker {
     HostMemory.require("booting template '" + spec.tag() + "'", (long) spec.memoryMib() << 20);
     Path image = parts.assets().rootImage(spec, spec.diskMib(), progress);
     String holder = "bake " + spec.tag();
-    String imageId = "m" + randomHex(8);
+    String imageId = "m" + GuestBoot.randomHex(8);
     Path folder =
         parts
             .snapshots()
@@ -148,11 +143,19 @@ public final class TemplateBaker {
     boolean complete = false;
     try {
       long diskBytes = Files.size(image);
-      DiskLayer root = parts.layers().adoptRoot("r" + randomHex(8), image);
+      DiskLayer root = parts.layers().adoptRoot("r" + GuestBoot.randomHex(8), image);
       parts.ledger().hold(holder, List.of(root.id()));
-      TemplateBoot boot =
-          new TemplateBoot(parts.dir(), parts.vmm(), assets, parts.assets().home(), spec, progress);
-      TemplateBoot.Baked baked = bootAndWarm(boot, root, diskBytes, holder, folder);
+      TemplateBoot boot = new TemplateBoot(parts.assets().home(), spec, progress);
+      GuestBoot.Frozen baked =
+          new GuestBoot(
+                  parts,
+                  assets,
+                  "template '" + spec.tag() + "'",
+                  holder,
+                  spec.memoryMib(),
+                  spec.bootTimeout(),
+                  progress)
+              .run(List.of(root), diskBytes, folder, boot::warm);
       progress.accept("storing " + spec.memoryMib() + " MiB of memory");
       MemoryImage memory = parts.memory().addFlat(imageId, baked.memory());
       parts.layers().sync(baked.overlay());
@@ -194,34 +197,6 @@ public final class TemplateBaker {
     }
   }
 
-  private TemplateBoot.Baked bootAndWarm(
-      TemplateBoot boot, DiskLayer root, long diskBytes, String holder, Path folder)
-      throws IOException {
-    for (int attempt = 1; ; attempt++) {
-      DiskLayer overlay = parts.layers().newOverlay("d" + randomHex(8), diskBytes);
-      parts.ledger().hold(holder, List.of(overlay.id()));
-      Memfd memory = Memfd.create("forkd-bake", boot.memoryBytes());
-      boolean baked = false;
-      try {
-        boot.run(
-            "tb" + randomHex(6),
-            memory,
-            new DiskChain(List.of(root), overlay),
-            folder.resolve(SnapshotFiles.DEVICES));
-        baked = true;
-        return new TemplateBoot.Baked(memory, overlay);
-      } catch (ForkdException e) {
-        if (e.code() != ErrorCode.DEADLINE_EXCEEDED || attempt == BOOT_ATTEMPTS) {
-          throw e;
-        }
-      } finally {
-        if (!baked) {
-          memory.close();
-        }
-      }
-    }
-  }
-
   /** Names what was asked for: the same recipe gives the same template. */
   private String recipe(TemplateSpec spec) {
     Path home = parts.assets().home();
@@ -250,11 +225,5 @@ public final class TemplateBaker {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT, "cannot read '" + path + "': " + e.getMessage(), e);
     }
-  }
-
-  private static String randomHex(int bytes) {
-    byte[] random = new byte[bytes];
-    RANDOM.nextBytes(random);
-    return HexFormat.of().formatHex(random);
   }
 }

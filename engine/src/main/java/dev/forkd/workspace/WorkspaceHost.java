@@ -48,6 +48,9 @@ public interface WorkspaceHost {
     void close();
   }
 
+  /** Boots the disk of a snapshot and saves what comes of it; it is durable on return. */
+  void reboot(Tag from, Tag to);
+
   /**
    * A snapshot.
    *

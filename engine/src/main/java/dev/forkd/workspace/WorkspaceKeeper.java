@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.Consumer;
 
 /**
  * Keeps workspaces. Each change of one is a row whose state is written before the first side effect
@@ -157,32 +158,51 @@ public final class WorkspaceKeeper implements Workspaces {
     try (Turn _ = turn(name, "suspended")) {
       WorkspaceRow row = settled(require(name));
       try (WorkspaceHost.Hold hold = host.hold(running(name, row))) {
-        Staged staged = stage(name, row);
-        WorkspaceRow suspending = save(row.suspending(staged.tag().value(), staged.generation()));
-        fault.reach("workspace.suspend.begun");
-        try {
-          hold.save(staged.tag(), diff);
-        } catch (RuntimeException e) {
-          undo(e, () -> store.updateWorkspace(suspending.notSuspended()));
-          throw e;
-        }
-        fault.reach("workspace.suspend.saved");
-        WorkspaceRow saved;
-        try {
-          saved = save(suspending.saved(clock.millis()));
-        } catch (RuntimeException e) {
-          undo(
-              e,
-              () -> {
-                // In this order: while the row may name what was staged, that stays.
-                store.updateWorkspace(suspending.notSuspended());
-                host.remove(staged.tag());
-              });
-          throw e;
-        }
-        fault.reach("workspace.suspend.switched");
-        return views.view(settleIfPossible(saved));
+        return newState(name, row, tag -> hold.save(tag, diff));
       }
+    }
+  }
+
+  /** Gives it another state; until that is durable it has the one it had. */
+  private WorkspaceView newState(WorkspaceName name, WorkspaceRow row, Consumer<Tag> making) {
+    Staged staged = stage(name, row);
+    WorkspaceRow suspending = save(row.suspending(staged.tag().value(), staged.generation()));
+    fault.reach("workspace.suspend.begun");
+    try {
+      making.accept(staged.tag());
+    } catch (RuntimeException e) {
+      undo(e, () -> store.updateWorkspace(suspending.notSuspended()));
+      throw e;
+    }
+    fault.reach("workspace.suspend.saved");
+    WorkspaceRow saved;
+    try {
+      saved = save(suspending.saved(clock.millis()));
+    } catch (RuntimeException e) {
+      undo(
+          e,
+          () -> {
+            // In this order: while the row may name what was staged, that stays.
+            store.updateWorkspace(suspending.notSuspended());
+            host.remove(staged.tag());
+          });
+      throw e;
+    }
+    fault.reach("workspace.suspend.switched");
+    return views.view(settleIfPossible(saved));
+  }
+
+  @Override
+  public WorkspaceView reboot(WorkspaceName name) {
+    try (Turn _ = turn(name, "booted")) {
+      WorkspaceRow row = settled(require(name));
+      if (views.status(row) != WorkspaceView.Status.SUSPENDED) {
+        throw already(
+            views.status(row),
+            "workspace '" + name + "' is not suspended; only what nobody uses can be booted anew");
+      }
+      Tag from = new Tag(row.stateTag().orElse(row.sourceTag()));
+      return newState(name, row, tag -> host.reboot(from, tag));
     }
   }
 

@@ -8,9 +8,11 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
+import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
+import dev.forkd.engine.LogEntry;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
@@ -19,6 +21,7 @@ import dev.forkd.workspace.WorkspaceKeeper;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
@@ -78,6 +81,16 @@ class HostedKeeperTest {
     @Override
     public boolean living(SandboxId sandbox) {
       return sandboxes.living(sandbox).isPresent();
+    }
+
+    @Override
+    public boolean working(SandboxId sandbox) {
+      return living(sandbox);
+    }
+
+    @Override
+    public GuestUsage usage(SandboxId sandbox) {
+      return new GuestUsage(1, 50, 4, 3, 2, 8, 7);
     }
 
     @Override
@@ -166,6 +179,73 @@ class HostedKeeperTest {
     assertThat(keeper.awake(sleeps.id(), LONG)).isNotNull();
     fails(ErrorCode.NOT_FOUND, () -> keeper.awake(forgets.id(), LONG));
     assertThat(keeper.get(lives.id()).paused()).isFalse();
+    assertThat(sandboxes.rebooted).isEmpty();
+    assertThat(keeper.resume(forgets.id(), LONG, false)).isTrue();
+    assertThat(sandboxes.rebooted).as("it is booted from its disk").hasSize(1);
+  }
+
+  /** One that was paused with its memory can be booted all the same, from a disk that is whole. */
+  @Test
+  void reboot() {
+    HostedView made = keeper.create(plain());
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    assertThat(reset).hasValue(0);
+    assertThat(keeper.resume(made.id(), LONG, true)).isTrue();
+    assertThat(reset).as("what its memory held for its disk was written").hasValue(1);
+    assertThat(sandboxes.rebooted).hasSize(1);
+    assertThat(keeper.get(made.id()).paused()).isFalse();
+    keeper.pause(made.id(), PauseMode.DISK);
+    sandboxes.failSave = true;
+    fails(ErrorCode.DEADLINE_EXCEEDED, () -> keeper.resume(made.id(), LONG, false));
+    sandboxes.failSave = false;
+    assertThat(keeper.get(made.id()).pausedDisk()).as("a boot that failed is no loss").isTrue();
+    assertThat(keeper.resume(made.id(), LONG, false)).isTrue();
+  }
+
+  /** Its log tells of its life, and what others note; it is there for a while after its end. */
+  @Test
+  void log() {
+    HostedView made = keeper.create(plain());
+    keeper.note(made.id(), LogEntry.Level.WARN, "process", "x".repeat(1000), Map.of("pid", "12"));
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    keeper.resume(made.id(), LONG, false);
+    keeper.kill(made.id());
+    List<LogEntry> log = keeper.log(made.id());
+    assertThat(log)
+        .extracting(entry -> entry.message().substring(0, 5))
+        .containsExactly("creat", "xxxxx", "pause", "resum", "ended");
+    assertThat(log.get(1).message()).hasSizeLessThan(600);
+    assertThat(log.get(1).fields()).containsEntry("pid", "12");
+    keeper.note(made.id(), LogEntry.Level.INFO, "process", "late", Map.of());
+    keeper.note("unknown", LogEntry.Level.INFO, "process", "of nobody", Map.of());
+    fails(ErrorCode.NOT_FOUND, () -> keeper.log("unknown"));
+  }
+
+  /** A log and a history are bounded, and so is the number of those that have ended. */
+  @Test
+  void logsAreBounded() {
+    Chronicle chronicle = new Chronicle(new Host(), InstantSource.system());
+    chronicle.begin("lives");
+    for (int i = 0; i < 2000; i++) {
+      chronicle.note("lives", LogEntry.Level.INFO, "x", "" + i, Map.of());
+      chronicle.begin("ended" + i);
+      chronicle.end("ended" + i);
+    }
+    List<LogEntry> log = chronicle.entries("lives").orElseThrow();
+    assertThat(log).hasSize(500);
+    assertThat(log.getLast().message()).isEqualTo("1999");
+    assertThat(chronicle.entries("ended1799")).isEmpty();
+    assertThat(chronicle.entries("ended1800")).isPresent();
+  }
+
+  /** What it uses is told as of now while it runs, and what it used before that. */
+  @Test
+  void usage() {
+    HostedView made = keeper.create(plain());
+    assertThat(keeper.usage(made.id())).hasSize(1);
+    assertThat(keeper.usage(made.id())).as("asked again at once").hasSize(1);
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    assertThat(keeper.usage(made.id()).getFirst().usage().cpuPercent()).isEqualTo(50);
   }
 
   /** A pause that fails leaves it as it was. */

@@ -29,6 +29,10 @@ public final class FakeHost implements WorkspaceHost {
   final Set<SandboxId> failed = new HashSet<>();
   final Set<Tag> unusable = new HashSet<>();
   final Set<Tag> parents = new HashSet<>();
+
+  /** Made of the disk of another snapshot. */
+  public final Set<Tag> rebooted = new HashSet<>();
+
   private final Map<Tag, SandboxId> branchedFrom = new TreeMap<>();
   private int counter;
 
@@ -111,6 +115,17 @@ public final class FakeHost implements WorkspaceHost {
       @Override
       public void close() {}
     };
+  }
+
+  @Override
+  public void reboot(Tag from, Tag to) {
+    fault.reach("host.reboot");
+    if (failSave) {
+      throw new ForkdException(ErrorCode.DEADLINE_EXCEEDED, "the guest does not come up");
+    }
+    snapshots.put(to, snapshots.get(from));
+    rebooted.add(to);
+    fault.reach("host.rebooted");
   }
 
   @Override

@@ -178,6 +178,25 @@ class WorkspaceKeeperTest {
     assertThat(host.snapshots).containsValue(2).hasSize(2);
   }
 
+  /**
+   * A suspended workspace gets the state that comes of booting its disk, or keeps the one it has.
+   */
+  @Test
+  void reboot() {
+    saveOne();
+    host.failSave = true;
+    fails(ErrorCode.DEADLINE_EXCEEDED, "come up", () -> keeper.reboot(NAME));
+    host.failSave = false;
+    assertThat(keeper.get(NAME).status()).isEqualTo(Status.SUSPENDED);
+    Tag before = keeper.get(NAME).state().orElseThrow();
+    Tag after = keeper.reboot(NAME).state().orElseThrow();
+    assertThat(host.rebooted).containsExactly(after);
+    assertThat(host.snapshots).containsOnlyKeys(PYTHON, after).doesNotContainKey(before);
+    keeper.resume(NAME);
+    assertThat(content()).isEqualTo(1);
+    fails(ErrorCode.FAILED_PRECONDITION, "not suspended", () -> keeper.reboot(NAME));
+  }
+
   /** Somebody else's snapshot with a state's tag is neither used nor removed. */
   @Test
   void tagsOfOthersAreLeftAlone() {
@@ -319,6 +338,7 @@ class WorkspaceKeeperTest {
     CREATE,
     RESUME,
     SUSPEND,
+    REBOOT,
     DELETE
   }
 
@@ -339,6 +359,7 @@ class WorkspaceKeeperTest {
       case CREATE -> keeper.create(spec(NAME));
       case RESUME -> keeper.resume(NAME);
       case SUSPEND -> keeper.suspend(NAME, true);
+      case REBOOT -> keeper.reboot(NAME);
       case DELETE -> keeper.delete(NAME);
     }
   }
@@ -434,7 +455,7 @@ class WorkspaceKeeperTest {
     int expected =
         switch (change) {
           case CREATE -> 0;
-          case RESUME, DELETE -> 1;
+          case RESUME, REBOOT, DELETE -> 1;
           case SUSPEND -> sandboxesSurvive || !step.matches(".*(begun|host.save)") ? 2 : 1;
         };
     assertThat(content()).as(when).isEqualTo(expected);

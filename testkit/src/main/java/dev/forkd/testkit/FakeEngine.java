@@ -53,6 +53,7 @@ import java.util.function.Consumer;
  */
 public final class FakeEngine implements ForkdEngine {
   private static final int MEMORY_MIB = 512;
+  private static final int DISK_MIB = 2048;
   private static final long EPOCH_SECONDS = 1_700_000_000L;
 
   private final int branchConcurrency;
@@ -170,6 +171,7 @@ public final class FakeEngine implements ForkdEngine {
         OptionalLong.empty(),
         OptionalLong.empty(),
         MEMORY_MIB,
+        DISK_MIB,
         60L << 20,
         200L << 20,
         warning);
@@ -255,6 +257,7 @@ public final class FakeEngine implements ForkdEngine {
             OptionalLong.empty(),
             OptionalLong.empty(),
             MEMORY_MIB,
+            DISK_MIB,
             100L << 20,
             source.diskBytes(),
             Optional.empty());
@@ -462,6 +465,7 @@ public final class FakeEngine implements ForkdEngine {
               timed ? OptionalLong.of((long) MEMORY_MIB << 20) : OptionalLong.empty(),
               OptionalLong.of(2),
               MEMORY_MIB,
+              DISK_MIB,
               40L << 20,
               1 << 20,
               Optional.empty());

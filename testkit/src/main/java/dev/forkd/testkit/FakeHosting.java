@@ -6,6 +6,7 @@ import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.engine.BranchSpec;
 import dev.forkd.engine.DeleteMode;
+import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.Snapshot;
 import dev.forkd.hosted.HostedHost;
@@ -68,6 +69,16 @@ final class FakeHosting {
         } catch (ForkdException e) {
           return false;
         }
+      }
+
+      @Override
+      public boolean working(SandboxId sandbox) {
+        return living(sandbox);
+      }
+
+      @Override
+      public GuestUsage usage(SandboxId sandbox) {
+        return engine.usage(sandbox);
       }
 
       @Override

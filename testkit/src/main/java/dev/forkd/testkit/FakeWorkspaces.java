@@ -115,6 +115,19 @@ final class FakeWorkspaces implements Workspaces {
         });
   }
 
+  @Override
+  public WorkspaceView reboot(WorkspaceName name) {
+    return alone(
+        name,
+        () -> {
+          Row row = row(name);
+          if (row.sandbox().isPresent()) {
+            throw already(Status.RUNNING, "workspace '" + name + "' is not suspended");
+          }
+          return view(row);
+        });
+  }
+
   /** The real ones tell long names apart as well. */
   private static Tag stateTag(WorkspaceName name, int generation) {
     String shown = name.value().substring(0, Math.min(name.value().length(), LONGEST_IN_TAG));

@@ -7,7 +7,8 @@ import java.util.OptionalLong;
  * A snapshot or template.
  *
  * @param dir absolute folder on the daemon's host
- * @param branchedFrom the sandbox it was branched from, or {@code compact:<tag>}
+ * @param branchedFrom the sandbox it was branched from, or {@code compact:<tag>}, {@code
+ *     reboot:<tag>}
  * @param pauseMs how long the source stood still
  * @param diffMs time spent on diverged pages
  * @param diffPhysicalBytes diverged guest memory that was stored
@@ -15,7 +16,8 @@ import java.util.OptionalLong;
  * @param status {@code writing}, {@code ready} or {@code failed}
  * @param parentTag the chain edge: the snapshot it names as its parent
  * @param sourceTag the snapshot it was made from: what its source was forked from, or was compacted
- * @param branchMode {@code full}, {@code diff}, {@code measure_diff} or {@code compact}
+ * @param branchMode {@code full}, {@code diff}, {@code measure_diff}, {@code compact} or {@code
+ *     reboot}
  * @param freezeMs time to freeze the guest's processes, before the pause
  * @param memoryBytes what its memory image takes on disk
  * @param diskBytes what its disk layers take

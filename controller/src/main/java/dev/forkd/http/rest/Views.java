@@ -53,11 +53,13 @@ final class Views {
         snapshot.diskBytes());
   }
 
-  /** Clients know a compacted snapshot by this word in place of a sandbox. */
+  /** Clients know what was made of another snapshot by how, in place of a sandbox. */
   private static Optional<String> branchedFrom(Snapshot snapshot) {
-    return snapshot.branchMode().equals(Optional.of("compact"))
-        ? snapshot.source().map(tag -> "compact:" + tag)
-        : snapshot.branchedFrom().map(SandboxId::value);
+    return snapshot
+        .branchedFrom()
+        .map(SandboxId::value)
+        .or(() ->
+            snapshot.branchMode().flatMap(how -> snapshot.source().map(tag -> how + ":" + tag)));
   }
 
   static SnapshotInfoDetail detail(SnapshotDetail detail) {
