@@ -94,6 +94,53 @@ class HostingTest {
     assertThat(daemon.send(control("/v2/sandboxes").GET()).body()).isEqualTo("[]");
   }
 
+  /** What happened is told in both generations' shapes, from where and as much as was asked for. */
+  @Test
+  void history() {
+    JsonNode made = create("");
+    String id = made.path("sandboxID").asString();
+    post("/sandboxes/" + id + "/timeout", "{\"timeout\":60}");
+    JsonNode first = told("/sandboxes/" + id + "/logs");
+    assertThat(first.path("logs").size()).isEqualTo(2);
+    JsonNode line = JSON.readTree(first.path("logs").path(0).path("line").asString());
+    assertThat(line.path("level").asString()).isEqualTo("info");
+    assertThat(line.path("logger").asString()).isEqualTo("sandbox");
+    assertThat(line.path("message").asString()).isEqualTo("created");
+    assertThat(first.path("logEntries").path(1).path("fields").path("end").asString()).isNotEmpty();
+    String logs = "/v2/sandboxes/" + id + "/logs";
+    assertThat(messages(logs)).containsExactly("created", "has another end");
+    assertThat(messages(logs + "?direction=backward&limit=1")).containsExactly("has another end");
+    assertThat(messages(logs + "?search=another")).containsExactly("has another end");
+    assertThat(messages(logs + "?level=warn")).isEmpty();
+    assertThat(messages(logs + "?cursor=99999999999999")).isEmpty();
+    assertThat(messages(logs + "?direction=backward&cursor=99999999999999")).hasSize(2);
+    for (String bad : List.of("level=loud", "direction=up", "cursor=x", "limit=-1", "limit=1001")) {
+      refused(daemon.send(control(logs + "?" + bad).GET()), 400);
+    }
+    refused(daemon.send(control("/v2/sandboxes/i00000/logs").GET()), 404);
+    String metrics = "/sandboxes/" + id + "/metrics";
+    JsonNode samples = told(metrics);
+    assertThat(samples.path(0).path("memTotal").asLong()).isPositive();
+    assertThat(told(metrics + "?start=99999999999").isEmpty()).isTrue();
+    assertThat(told(metrics + "?end=1").isEmpty()).isTrue();
+    refused(daemon.send(control(metrics + "?start=soon").GET()), 400);
+    JsonNode many = told("/sandboxes/metrics?sandbox_ids=" + id);
+    assertThat(many.path("sandboxes").path(id).path("cpuCount").asInt()).isPositive();
+    JsonNode templates = told("/templates");
+    assertThat(templates.findValuesAsString("templateID")).contains("base");
+    assertThat(templates.path(0).path("diskSizeMB").asInt()).isPositive();
+  }
+
+  private JsonNode told(String path) {
+    TestDaemon.Answer answer = daemon.send(control(path).GET());
+    assertThat(answer.status()).as(answer.body()).isEqualTo(200);
+    return JSON.readTree(answer.body());
+  }
+
+  private List<String> messages(String path) {
+    return told(path).path("logs").findValuesAsString("message");
+  }
+
   /** A sandbox has all that strict clients want, and its life has the statuses they go by. */
   @Test
   void life() {

@@ -42,6 +42,8 @@ public final class E2bApi implements Surface {
     this.router =
         new Router(
             Stream.of(
+                    // Before what would take "metrics" for a sandbox.
+                    new HistoryControl(engine.hosted()).routes(),
                     new SandboxControl(engine, templates, views, clock).routes(),
                     new SnapshotControl(engine, templates).routes())
                 .flatMap(List::stream)

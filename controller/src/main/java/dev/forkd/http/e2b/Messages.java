@@ -139,4 +139,30 @@ final class Messages {
       long memCache,
       long diskUsed,
       long diskTotal) {}
+
+  record Template(
+      String templateID,
+      String buildID,
+      int cpuCount,
+      int memoryMB,
+      int diskSizeMB,
+      @JsonProperty("public") boolean open,
+      List<String> aliases,
+      List<String> names,
+      String createdAt,
+      String updatedAt,
+      Optional<Object> createdBy,
+      Optional<String> lastSpawnedAt,
+      long spawnCount,
+      int buildCount,
+      String envdVersion,
+      String buildStatus) {}
+
+  record LogLine(String timestamp, String line) {}
+
+  record LogEntry(String timestamp, String level, String message, Map<String, String> fields) {}
+
+  record FirstLogs(List<LogLine> logs, List<LogEntry> logEntries) {}
+
+  record Logs(List<LogEntry> logs) {}
 }

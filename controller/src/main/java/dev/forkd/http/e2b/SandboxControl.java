@@ -3,7 +3,6 @@ package dev.forkd.http.e2b;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.ForkdEngine;
-import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedSandboxes.HostedOutcome;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
@@ -13,12 +12,9 @@ import dev.forkd.http.Route;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import java.time.Duration;
-import java.time.Instant;
 import java.time.InstantSource;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 
@@ -33,21 +29,16 @@ final class SandboxControl {
   private static final Duration FIRST_DEFAULT_TIMEOUT = Duration.ofSeconds(15);
 
   private static final int FORKS_MAX = 100;
-  private static final int METRICS_IDS_MAX = 100;
 
-  private final ForkdEngine engine;
   private final HostedSandboxes hosted;
   private final Templates templates;
   private final Views views;
-  private final InstantSource clock;
   private final Repeats<HostedView> creations;
 
   SandboxControl(ForkdEngine engine, Templates templates, Views views, InstantSource clock) {
-    this.engine = engine;
     this.hosted = engine.hosted();
     this.templates = templates;
     this.views = views;
-    this.clock = clock;
     this.creations = new Repeats<>(clock);
   }
 
@@ -57,7 +48,6 @@ final class SandboxControl {
         new Route("POST", "/sandboxes", exchange -> create(exchange, FIRST_DEFAULT_TIMEOUT, false)),
         new Route("GET", "/v2/sandboxes", this::list),
         new Route("GET", "/sandboxes", this::listRunning),
-        new Route("GET", "/sandboxes/metrics", this::metricsOfMany),
         new Route("GET", "/sandboxes/{id}", this::get),
         new Route("DELETE", "/sandboxes/{id}", this::kill),
         new Route("POST", "/sandboxes/{id}/timeout", this::timeout),
@@ -67,8 +57,7 @@ final class SandboxControl {
         new Route("POST", "/sandboxes/{id}/connect", this::connect),
         new Route("POST", "/sandboxes/{id}/resume", this::resume),
         new Route("POST", "/sandboxes/{id}/fork", this::fork),
-        new Route("PUT", "/sandboxes/{id}/network", this::network),
-        new Route("GET", "/sandboxes/{id}/metrics", this::metrics));
+        new Route("PUT", "/sandboxes/{id}/network", this::network));
   }
 
   /** Old clients know an id with the node behind a dash. */
@@ -201,43 +190,5 @@ final class SandboxControl {
     }
     Creation.requireOffered(wish);
     exchange.empty(204);
-  }
-
-  private void metrics(Exchange exchange) {
-    HostedView view = hosted.get(id(exchange));
-    Messages.write(exchange, 200, metric(view).map(List::of).orElse(List.of()));
-  }
-
-  private void metricsOfMany(Exchange exchange) {
-    Map<String, Messages.Metric> found = new LinkedHashMap<>();
-    String[] ids = exchange.query("sandbox_ids").orElse("").split(",");
-    if (ids.length > METRICS_IDS_MAX) {
-      throw Listing.invalid("sandbox_ids has more than " + METRICS_IDS_MAX);
-    }
-    for (String id : ids) {
-      if (!id.isEmpty()) {
-        metric(hosted.get(id)).ifPresent(metric -> found.put(id, metric));
-      }
-    }
-    Messages.write(exchange, 200, Map.of("sandboxes", found));
-  }
-
-  /** As it is now; one that is paused uses nothing. */
-  private Optional<Messages.Metric> metric(HostedView view) {
-    return view.sandbox()
-        .map(sandbox -> {
-          GuestUsage usage = engine.usage(sandbox);
-          Instant now = clock.instant();
-          return new Messages.Metric(
-              Views.time(now),
-              now.getEpochSecond(),
-              usage.cpuCount(),
-              usage.cpuPercent(),
-              usage.memoryUsedBytes(),
-              usage.memoryTotalBytes(),
-              usage.memoryCacheBytes(),
-              usage.diskUsedBytes(),
-              usage.diskTotalBytes());
-        });
   }
 }

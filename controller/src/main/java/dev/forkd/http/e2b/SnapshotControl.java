@@ -30,6 +30,7 @@ final class SnapshotControl {
     return List.of(
         new Route("POST", "/sandboxes/{id}/snapshots", this::create),
         new Route("GET", "/snapshots", this::list),
+        new Route("GET", "/templates", this::templates),
         new Route("DELETE", "/templates/{name}", this::delete),
         new Route("GET", "/templates/aliases/{name}", this::alias));
   }
@@ -54,6 +55,16 @@ final class SnapshotControl {
     Listing.Page<Tag> page = Listing.page(exchange, wanted, Tag::value);
     page.next().ifPresent(token -> exchange.header(NEXT_TOKEN, token));
     Messages.write(exchange, 200, page.items().stream().map(SnapshotNames::view).toList());
+  }
+
+  private void templates(Exchange exchange) {
+    Messages.write(
+        exchange,
+        200,
+        engine.snapshots().stream()
+            .filter(snapshot -> snapshot.template() && snapshot.bootable())
+            .map(Views::template)
+            .toList());
   }
 
   private void delete(Exchange exchange) {

@@ -2,11 +2,15 @@ package dev.forkd.http.e2b;
 
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
+import dev.forkd.engine.Snapshot;
+import java.nio.charset.StandardCharsets;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.UUID;
 
 /** Hosted sandboxes as clients of E2B know them. */
 final class Views {
@@ -79,6 +83,29 @@ final class Views {
     network.put("allowPublicTraffic", Attributes.trafficToken(spec).isEmpty());
     Attributes.maskHost(spec).ifPresent(host -> network.put("maskRequestHost", host));
     return network;
+  }
+
+  /** Nobody builds templates through this interface: of builds there is one, which is ready. */
+  static Messages.Template template(Snapshot snapshot) {
+    String tag = snapshot.tag().value();
+    String created = time(Instant.ofEpochSecond(snapshot.createdAtUnix()));
+    return new Messages.Template(
+        tag,
+        UUID.nameUUIDFromBytes((tag + created).getBytes(StandardCharsets.UTF_8)).toString(),
+        1,
+        snapshot.memoryMib(),
+        snapshot.diskMib(),
+        false,
+        List.of(tag),
+        List.of(tag),
+        created,
+        created,
+        Optional.empty(),
+        Optional.empty(),
+        0,
+        1,
+        ENVD_VERSION,
+        "ready");
   }
 
   static String time(Instant instant) {

@@ -4,6 +4,7 @@ import dev.forkd.api.SandboxId;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestProcesses;
+import dev.forkd.engine.LogEntry;
 import dev.forkd.http.Cut;
 import java.util.Map;
 
@@ -30,6 +31,11 @@ public record Guest(
 
   GuestFiles files() {
     return engine.files(sandbox);
+  }
+
+  /** Adds to the sandbox's log. */
+  void note(String message, Map<String, String> fields) {
+    engine.hosted().note(id, LogEntry.Level.INFO, "process", message, fields);
   }
 
   GuestProcesses processes() {

@@ -194,24 +194,30 @@ final class ProcessMessages {
    * @throws ConnectException DEADLINE_EXCEEDED when its time was up
    */
   static EventReply ended(ExecExit exit) {
+    String text = text(exit);
     End end =
         switch (exit) {
-          case ExecExit.Exited(int status) -> {
-            String text = "exit status " + status;
-            yield new End(status, true, text, status == 0 ? Optional.empty() : Optional.of(text));
-          }
-          case ExecExit.Signalled(int number) -> {
-            String name = SIGNALS.get(number);
-            String text = "signal: " + (name == null ? "signal " + number : name);
-            yield new End(-1, false, text, Optional.of(text));
-          }
+          case ExecExit.Exited(int status) ->
+              new End(status, true, text, status == 0 ? Optional.empty() : Optional.of(text));
+          case ExecExit.Signalled _ -> new End(-1, false, text, Optional.of(text));
           case ExecExit.TimedOut _ ->
-              throw new ConnectException(
-                  ConnectCode.DEADLINE_EXCEEDED, "the process was killed: its time was up");
-          case ExecExit.Background(int pid) ->
-              throw new IllegalStateException("process " + pid + " was left in the background");
+              throw new ConnectException(ConnectCode.DEADLINE_EXCEEDED, "the process was " + text);
+          case ExecExit.Background _ -> throw new IllegalStateException("the process was " + text);
         };
     return new EventReply(
         new Event(Optional.empty(), Optional.empty(), Optional.of(end), Optional.empty()));
+  }
+
+  /** How a process ended, in the words of the protocol where it has some. */
+  static String text(ExecExit exit) {
+    return switch (exit) {
+      case ExecExit.Exited(int status) -> "exit status " + status;
+      case ExecExit.Signalled(int number) -> {
+        String name = SIGNALS.get(number);
+        yield "signal: " + (name == null ? "signal " + number : name);
+      }
+      case ExecExit.TimedOut _ -> "killed: its time was up";
+      case ExecExit.Background(int pid) -> "left in the background as " + pid;
+    };
   }
 }

@@ -94,7 +94,42 @@ final class ProcessService {
             ask.tag(),
             // None is no limit, which a client that gives no time does not mean.
             call.timeout().map(time -> time.isZero() ? Duration.ofMillis(1) : time));
-    follow(call.head(), answers, listener -> guest.processes().start(spec, listener));
+    Journal journal = new Journal(guest, spec);
+    follow(
+        call.head(),
+        answers,
+        Optional.of(journal),
+        listener -> guest.processes().start(spec, listener));
+  }
+
+  /** Tells the sandbox's log of a process, as far as somebody listens to it. */
+  private static final class Journal {
+    private final Guest guest;
+    private final ProcessSpec spec;
+    private volatile int pid;
+
+    Journal(Guest guest, ProcessSpec spec) {
+      this.guest = guest;
+      this.spec = spec;
+    }
+
+    void started(int as) {
+      pid = as;
+      guest.note(
+          "process started",
+          Map.of(
+              "pid",
+              String.valueOf(pid),
+              "command",
+              String.join(" ", spec.args()),
+              "user",
+              spec.user().orElse("root")));
+    }
+
+    void ended(ExecExit exit) {
+      guest.note(
+          "process ended", Map.of("pid", String.valueOf(pid), "exit", ProcessMessages.text(exit)));
+    }
   }
 
   /** What every process of a guest has, before what its start asks for. */
@@ -113,16 +148,24 @@ final class ProcessService {
 
   private static void connect(Guest guest, Call call, ConnectRequest ask, MessageStream answers) {
     ProcessRef process = Selector.ref(ask.process());
-    follow(call.head(), answers, listener -> guest.processes().attach(process, listener));
+    follow(
+        call.head(),
+        answers,
+        Optional.empty(),
+        listener -> guest.processes().attach(process, listener));
   }
 
   /** Sends what a process tells until it ends, or nobody listens. */
   private static void follow(
-      Head head, MessageStream answers, Function<ProcessListener, ProcessStream> opener) {
+      Head head,
+      MessageStream answers,
+      Optional<Journal> journal,
+      Function<ProcessListener, ProcessStream> opener) {
     CompletableFuture<ExecExit> end = new CompletableFuture<>();
-    try (ProcessStream process = opener.apply(new Sender(answers, end))) {
+    try (ProcessStream process = opener.apply(new Sender(answers, journal, end))) {
       Threads.virtual("process-wait", () -> await(process, end));
       ExecExit exit = answers.until(end, KeepAlive.of(head), ProcessMessages.keepAlive());
+      journal.ifPresent(log -> log.ended(exit));
       answers.send(ProcessMessages.ended(exit));
     }
   }
@@ -136,10 +179,12 @@ final class ProcessService {
   }
 
   /** Passes on what the engine's thread hears; who cannot be told any more ends the call. */
-  private record Sender(MessageStream answers, CompletableFuture<ExecExit> end)
+  private record Sender(
+      MessageStream answers, Optional<Journal> journal, CompletableFuture<ExecExit> end)
       implements ProcessListener {
     @Override
     public void started(int pid) {
+      journal.ifPresent(log -> log.started(pid));
       send(ProcessMessages.started(pid));
     }
 
