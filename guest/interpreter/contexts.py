@@ -5,7 +5,6 @@ import os
 import uuid
 
 HOME = os.environ.get("HOME", "/")
-MACHINE_ID = "/etc/machine-id"
 CONTEXTS_MAX = 100
 ALIASES = {"js": "javascript", "ts": "typescript", "node": "javascript", "py": "python", "python3": "python", "sh": "bash", "shell": "bash"}
 
@@ -32,15 +31,6 @@ class Running:
             self.context.kernel.interrupt()
 
 
-def machine():
-    """Another one after each fork."""
-    try:
-        with open(MACHINE_ID, encoding="ascii") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
 class Context:
     def __init__(self, name, language, cwd, kernel):
         self.name = name
@@ -48,8 +38,6 @@ class Context:
         self.cwd = cwd
         self.kernel = kernel
         self.turn = asyncio.Lock()
-        self.machine = machine()
-        self.environment = {}
 
     def view(self):
         return {"id": self.name, "language": self.language, "cwd": self.cwd}
@@ -63,8 +51,7 @@ class Context:
                 return
             running.active = True
             try:
-                await self.prepare(environment)
-                await self.kernel.execute(code, env, tell)
+                await self.kernel.execute(code, env, environment, tell)
             finally:
                 running.active = False
 
@@ -72,16 +59,6 @@ class Context:
         """Runs code that is not to be counted."""
         async with self.turn:
             await self.kernel.rehearse(code, tell)
-
-    async def prepare(self, environment):
-        here = machine()
-        if here != self.machine:
-            # A fork: what was drawn from the same seeds would be drawn in all of its siblings.
-            await self.kernel.reseed()
-            self.machine = here
-        if environment != self.environment:
-            await self.kernel.set_environment(environment)
-            self.environment = environment
 
 
 class Contexts:
@@ -148,6 +125,6 @@ class Contexts:
 
     async def restart(self, name):
         context = self.require(name)
-        old, context.environment = context.kernel, {}
+        old = context.kernel
         await old.stop()
         context.kernel = await self.kernels.start(context.language, context.cwd)

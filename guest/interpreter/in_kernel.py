@@ -7,7 +7,10 @@ import sys
 from IPython.core.formatters import BaseFormatter
 from traitlets import ObjectName, Unicode
 
+from identity import machine
+
 _base, _undo = {}, []
+_machine = None
 
 
 class DataFormatter(BaseFormatter):
@@ -51,6 +54,10 @@ def plain(item):
 
 
 def begin(shell):
+    global _machine
+    _machine = machine()
+    shell.events.register("pre_run_cell", lambda info: before(shell))
+    shell.events.register("post_run_cell", lambda result: leave())
     formatters = shell.display_formatter.formatters
     for formatter in (DataFormatter(parent=shell.display_formatter), ChartFormatter(parent=shell.display_formatter)):
         formatters[formatter.format_type] = formatter
@@ -59,6 +66,26 @@ def begin(shell):
     if backend is not None:
         # It does so when it is imported, but then there was no shell yet.
         backend._enable_matplotlib_integration()
+
+
+def before(shell):
+    """Done with the request itself: one of its own would take as long again as what most of them ask for."""
+    global _machine
+    try:
+        here = machine()
+        if here != _machine:
+            # A fork: what was drawn from the same seeds would be drawn in all of its siblings.
+            reseed()
+            _machine = here
+        wish = shell.kernel.get_parent("shell")["metadata"].get("forkd") or {}
+        environment = wish.get("environment")
+        if environment is not None and environment != _base:
+            set_environment(environment)
+        if wish.get("env"):
+            enter(wish["env"])
+    except Exception:
+        # Nothing may run that has its siblings' seeds; and here nobody would hear of it.
+        os._exit(1)
 
 
 def set_environment(env):

@@ -164,12 +164,13 @@ class PythonKernel:
             await asyncio.sleep(0.05)
         raise TimeoutError("the python kernel does not answer")
 
-    async def _run(self, code, tell, silent=False, history=True):
-        """False when the kernel has ended."""
+    async def _run(self, code, tell, silent=False, history=True, wish=None):
+        """False when the kernel has ended. The wish is what in_kernel.before is to do first."""
         if self.ended:
             return False
         message = self.session.msg("execute_request", {
-            "code": code, "silent": silent, "store_history": history, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False})
+            "code": code, "silent": silent, "store_history": history, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
+        }, metadata={"forkd": wish} if wish else {})
         self.waiting = {
             "id": message["header"]["msg_id"], "tell": tell, "answered": False, "idle": False, "end": asyncio.get_running_loop().create_future()}
         self.session.send(self.shell, message)
@@ -181,21 +182,13 @@ class PythonKernel:
     async def _quietly(self, code):
         return await self._run(code, lambda event: None, silent=True, history=False)
 
-    async def _call(self, name, *arguments):
-        words = ", ".join(repr(argument) for argument in arguments)
-        return await self._quietly(f"__import__('in_kernel').{name}({words})")
-
-    async def execute(self, code, env, tell):
+    async def execute(self, code, env, environment, tell):
         if self.ended:
             await self._again()
-        if env:
-            await self._call("enter", env)
-        alive = await self._run(code, tell)
+        alive = await self._run(code, tell, wish={"env": env, "environment": environment})
         if not alive:
             tell({"type": "error", "name": "KernelDied", "value": "the python kernel has ended; what it held is lost", "traceback": ""})
             await self._again()
-        elif env:
-            await self._call("leave")
 
     async def rehearse(self, code, tell):
         await self._run(code, tell, history=False)
@@ -212,16 +205,8 @@ class PythonKernel:
         for _ in range(3):
             for code in WARM:
                 await self._run(code, lambda event: None)
-        await self._call("reseed")
-        await self._call("set_environment", {})
         await self._quietly("__import__('in_kernel').forget(get_ipython())")
         await self._run("1 + 1", lambda event: None, history=False)
-
-    async def reseed(self):
-        await self._call("reseed")
-
-    async def set_environment(self, env):
-        await self._call("set_environment", env)
 
     def interrupt(self):
         if not self.ended:

@@ -9,6 +9,8 @@ import json
 import os
 import signal
 
+from identity import machine
+
 START_SECONDS = 60
 LINE_BYTES_MAX = 128 << 20
 WARM = {
@@ -24,22 +26,26 @@ class LineKernel:
         self.command = command
         self.cwd = cwd
         self.process = None
+        self.machine = None
+        self.environment = {}
 
     async def start(self):
         self.process = await asyncio.create_subprocess_exec(
             *self.command, cwd=self.cwd, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX, start_new_session=True)
         await asyncio.wait_for(self._until_done(lambda event: None), START_SECONDS)
+        self.machine, self.environment = machine(), {}
 
     async def warm(self):
         for _ in range(3):
             for code in WARM.get(self.language, []):
-                await self.execute(code, {}, lambda event: None)
+                await self.execute(code, {}, None, lambda event: None)
         await self._ask({"do": "forget"})
 
-    async def execute(self, code, env, tell):
+    async def execute(self, code, env, environment, tell):
         if self.process.returncode is not None:
             await self.start()
+        await self._prepare(environment)
         self._send({"do": "run", "code": code, "env": env})
         if not await self._until_done(tell):
             tell({"type": "error", "name": "KernelDied", "value": f"the {self.language} kernel has ended; what it held is lost", "traceback": ""})
@@ -47,14 +53,18 @@ class LineKernel:
             await self.start()
 
     async def rehearse(self, code, tell):
-        await self.execute(code, {}, tell)
+        await self.execute(code, {}, None, tell)
         await self._ask({"do": "forget"})
 
-    async def reseed(self):
-        await self._ask({"do": "reseed"})
-
-    async def set_environment(self, env):
-        await self._ask({"do": "environment", "env": env})
+    async def _prepare(self, environment):
+        here = machine()
+        if here != self.machine:
+            # A fork: what was drawn from the same seeds would be drawn in all of its siblings.
+            await self._ask({"do": "reseed"})
+            self.machine = here
+        if environment is not None and environment != self.environment:
+            await self._ask({"do": "environment", "env": environment})
+            self.environment = environment
 
     async def _ask(self, message):
         if self.process.returncode is None:
