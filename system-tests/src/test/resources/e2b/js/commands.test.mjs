@@ -35,6 +35,25 @@ test('unicode, binary and long lines arrive as they were written', LIMIT, async 
   assert.equal(result.stdout.length, 3_000_000)
 })
 
+test('a line of 100 MiB arrives whole, at once or in pieces', LIMIT, async () => {
+  const box = await sandbox()
+  const long = "head -c 104857600 /dev/zero | tr '\\0' x"
+  const whole = await box.commands.run(`${long}; echo; echo end`, { timeoutMs: 0 })
+  assert.equal(whole.stdout.length, 104857600 + 5)
+  assert.ok(whole.stdout.endsWith('x\nend\n'))
+  let pieces = 0
+  let largest = 0
+  await box.commands.run(long, {
+    timeoutMs: 0,
+    onStdout: (text) => {
+      pieces += text.length
+      largest = Math.max(largest, text.length)
+    },
+  })
+  assert.equal(pieces, 104857600)
+  assert.ok(largest < 8 << 20, `a piece of ${largest} bytes: nobody holds the line in memory`)
+})
+
 test('a background command is listed, connected to, fed and killed', LIMIT, async () => {
   const handle = await box.commands.run('cat', { background: true, stdin: true })
   assert.ok((await box.commands.list()).some((process) => process.pid === handle.pid && process.args.includes('cat')))

@@ -122,7 +122,12 @@ class E2bSdkTest {
           run(
               javaScript,
               environment,
-              List.of(node(javaScript), "--test", "--test-reporter=spec", "interpreter.test.mjs"));
+              List.of(
+                  node(javaScript),
+                  "--test",
+                  "--test-force-exit",
+                  "--test-reporter=spec",
+                  "interpreter.test.mjs"));
           run(
               python,
               environment,

@@ -18,9 +18,13 @@ import dev.forkd.sdk.hosted.HostedProcess;
 import dev.forkd.sdk.hosted.HostedSandbox;
 import dev.forkd.sdk.hosted.Output;
 import java.net.http.HttpResponse;
+import java.net.http.WebSocket;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -28,6 +32,25 @@ import org.junit.jupiter.api.Test;
 /** The Java SDK's hosted sandboxes, and the JUnit support, in real VMs. */
 class HostedSdkTest {
   private static final Duration PATIENCE = Duration.ofSeconds(30);
+
+  /** Accepts one WebSocket and sends a text of five bytes (RFC 6455, 1.3 and 5.2). */
+  private static final String GREETER =
+      """
+      import base64, hashlib, socket
+      server = socket.create_server(('127.0.0.1', 8001))
+      client, _ = server.accept()
+      head = b''
+      while b'\\r\\n\\r\\n' not in head:
+          head += client.recv(4096)
+      key = [line.split(b': ')[1] for line in head.split(b'\\r\\n')
+             if line.lower().startswith(b'sec-websocket-key')][0]
+      accept = hashlib.sha1(key + b'258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest()
+      client.sendall(b'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n'
+                     b'Connection: Upgrade\\r\\nSec-WebSocket-Accept: '
+                     + base64.b64encode(accept) + b'\\r\\n\\r\\n' + b'\\x81\\x05hello')
+      client.recv(1)
+      """;
+
   private static Daemon daemon;
   private static Forkd forkd;
 
@@ -94,10 +117,7 @@ class HostedSdkTest {
   void terminal() {
     try (HostedSandbox sandbox = sandbox()) {
       List<String> seen = new CopyOnWriteArrayList<>();
-      HostedProcess terminal =
-          sandbox
-              .commands()
-              .terminal(80, 24, HostedCommands.Options.DEFAULT, output -> seen.add(output.text()));
+      HostedProcess terminal = sandbox.pty().open(80, 24, output -> seen.add(output.text()));
       terminal.resize(100, 30);
       terminal.write("stty size; exit 4\n");
       assertThat(terminal.await().code()).isEqualTo(4);
@@ -141,10 +161,10 @@ class HostedSdkTest {
           .atMost(PATIENCE)
           .until(() -> {
             HttpResponse<String> answer =
-                forkd
-                    .httpClient()
+                sandbox
+                    .ports()
                     .send(
-                        sandbox.port(8000, "/index.html").build(),
+                        sandbox.ports().request(8000, "/index.html").build(),
                         HttpResponse.BodyHandlers.ofString());
             return answer.statusCode() == 200 && answer.body().equals("served");
           });
@@ -156,8 +176,10 @@ class HostedSdkTest {
       assertThat(forks)
           .hasSize(2)
           .allSatisfy(fork ->
-              assertThat(fork.commands().run("pgrep -fc http.server").stdout())
-                  .isNotEqualTo("0\n"));
+              assertThat(fork.commands().run("pgrep -fc [h]ttp.server").stdout()).isEqualTo("1\n"));
+      sandbox.pauseDisk();
+      sandbox.resume(Duration.ofMinutes(5));
+      assertThat(sandbox.commands().run("pgrep -fc [h]ttp.server").stdout()).isEqualTo("0\n");
       String snapshot = sandbox.snapshot();
       try (HostedSandbox other = HostedSandbox.create(forkd, snapshot)) {
         assertThat(other.files().read("index.html")).isEqualTo("served");
@@ -165,6 +187,36 @@ class HostedSdkTest {
       forks.forEach(HostedSandbox::close);
       assertThat(HostedSandbox.connect(forkd, sandbox.id(), Duration.ofMinutes(1)).end())
           .isAfter(java.time.Instant.now());
+    }
+  }
+
+  /** A server that speaks WebSocket is heard. */
+  @Test
+  void webSocket() {
+    try (HostedSandbox sandbox = sandbox()) {
+      sandbox.files().write("greet.py", GREETER);
+      sandbox.commands().start("python3 greet.py").close();
+      await()
+          .atMost(PATIENCE)
+          .until(() -> sandbox.commands().run("ss -ltn").stdout().contains(":8001"));
+      CompletableFuture<String> heard = new CompletableFuture<>();
+      WebSocket socket =
+          sandbox
+              .ports()
+              .webSocket(
+                  8001,
+                  "/",
+                  new WebSocket.Listener() {
+                    @Override
+                    public CompletionStage<?> onText(
+                        WebSocket from, CharSequence text, boolean last) {
+                      heard.complete(text.toString());
+                      return CompletableFuture.completedStage(last);
+                    }
+                  })
+              .join();
+      assertThat(heard.orTimeout(PATIENCE.toSeconds(), TimeUnit.SECONDS).join()).isEqualTo("hello");
+      socket.abort();
     }
   }
 

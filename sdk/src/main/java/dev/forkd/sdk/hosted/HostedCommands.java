@@ -134,22 +134,7 @@ public final class HostedCommands {
     return start(List.of("/bin/bash", "-l", "-c", line), options, Optional.empty(), listener);
   }
 
-  /** Starts a login shell with a terminal of this size. */
-  public HostedProcess terminal(int columns, int rows, Options options, Consumer<Output> listener) {
-    Options more =
-        options
-            .env("TERM", "xterm-256color")
-            .env("LANG", "C.UTF-8")
-            .env("LC_ALL", "C.UTF-8")
-            .withInput();
-    return start(
-        List.of("/bin/bash", "-i", "-l"),
-        more,
-        Optional.of(Map.of("size", Map.of("cols", columns, "rows", rows))),
-        listener);
-  }
-
-  private HostedProcess start(
+  HostedProcess start(
       List<String> args, Options options, Optional<Map<String, ?>> pty, Consumer<Output> listener) {
     Map<String, Object> config = new LinkedHashMap<>();
     config.put("cmd", args.getFirst());

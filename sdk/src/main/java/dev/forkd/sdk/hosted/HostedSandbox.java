@@ -36,10 +36,12 @@ public final class HostedSandbox implements AutoCloseable {
   private static final int INTERPRETER_PORT = 49999;
   private static final Duration DEFAULT_CODE_LIMIT = Duration.ofMinutes(5);
 
+  private final Forkd forkd;
   private final Wire wire;
   private final Wire.Access access;
 
-  private HostedSandbox(Wire wire, JsonNode made) {
+  private HostedSandbox(Forkd forkd, Wire wire, JsonNode made) {
+    this.forkd = forkd;
     this.wire = wire;
     this.access =
         new Wire.Access(
@@ -61,13 +63,15 @@ public final class HostedSandbox implements AutoCloseable {
    */
   public static HostedSandbox create(Forkd forkd, String template, HostOptions options) {
     Wire wire = wire(forkd);
-    return new HostedSandbox(wire, wire.control("POST", "/v2/sandboxes", options.wire(template)));
+    return new HostedSandbox(
+        forkd, wire, wire.control("POST", "/v2/sandboxes", options.wire(template)));
   }
 
   /** The one of this id, resumed if it is paused, with at least so long to live. */
   public static HostedSandbox connect(Forkd forkd, String id, Duration timeout) {
     Wire wire = wire(forkd);
     return new HostedSandbox(
+        forkd,
         wire,
         wire.control(
             "POST", "/v2/sandboxes/" + id + "/connect", Map.of("timeout", timeout.toSeconds())));
@@ -89,9 +93,12 @@ public final class HostedSandbox implements AutoCloseable {
     return new HostedFiles(wire, access);
   }
 
-  /** A request to a server in it, to be completed and sent by any HTTP client. */
-  public HttpRequest.Builder port(int port, String pathAndQuery) {
-    return wire.toPort(access.id(), port, pathAndQuery);
+  public HostedPty pty() {
+    return new HostedPty(commands());
+  }
+
+  public HostedPorts ports() {
+    return new HostedPorts(forkd, wire, access);
   }
 
   /** When it ends, or, of a paused one, when it was paused. */
@@ -117,6 +124,11 @@ public final class HostedSandbox implements AutoCloseable {
     wire.control("POST", "/sandboxes/" + id() + "/pause", Map.of());
   }
 
+  /** Saves its disk alone: it is booted from it when it is resumed. */
+  public void pauseDisk() {
+    wire.control("POST", "/sandboxes/" + id() + "/pause", Map.of("memory", false));
+  }
+
   /** Makes sure that it runs, for so long at least. */
   public void resume(Duration timeout) {
     wire.control(
@@ -139,7 +151,7 @@ public final class HostedSandbox implements AutoCloseable {
     Optional<ForkdApiException> failure = Optional.empty();
     for (JsonNode one : made) {
       if (one.has("sandbox")) {
-        forks.add(new HostedSandbox(wire, one.path("sandbox")));
+        forks.add(new HostedSandbox(forkd, wire, one.path("sandbox")));
       } else {
         int status = one.path("error").path("code").asInt(500);
         failure =
@@ -179,7 +191,7 @@ public final class HostedSandbox implements AutoCloseable {
    */
   public CodeRun runCode(String code, String language, Consumer<Output> listener) {
     HttpRequest.Builder request =
-        port(INTERPRETER_PORT, "/execute")
+        wire.toPort(access.id(), INTERPRETER_PORT, "/execute")
             .timeout(DEFAULT_CODE_LIMIT)
             .header("Content-Type", "application/json")
             .POST(
