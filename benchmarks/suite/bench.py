@@ -61,6 +61,7 @@ class Bench:
 
     def clear(self):
         """Ends what was forked and removes what was branched in this run."""
+        self.client.forget_connection()
         self.client.clear(self.kept_tags | self.templates, self.kept_sandboxes)
 
     def rounds(self, count, quick=None, seconds=20, least=3):

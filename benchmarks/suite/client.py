@@ -100,6 +100,12 @@ class Client:
             raise RuntimeError(f"template {tag}: {last['error']}")
         return True
 
+    def forget_connection(self):
+        """The daemon closes one that was idle for long; who comes back begins with another."""
+        connection, self.local.connection = getattr(self.local, "connection", None), None
+        if connection is not None:
+            connection.close()
+
     def clear(self, tags, sandboxes):
         """Ends every sandbox and removes every snapshot but those."""
         for child in [one["id"] for one in self.call("GET", "/v1/sandboxes")]:
