@@ -8,6 +8,7 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
@@ -105,32 +106,51 @@ public final class AuditLog implements AutoCloseable {
     lock.lock();
     try {
       if (size + line.remaining() > bytesMax) {
-        rotate();
+        beginAnew();
       }
       size += line.remaining();
       while (line.hasRemaining()) {
         channel.write(line);
       }
     } catch (IOException e) {
-      long count = failures.incrementAndGet();
-      // The first failure tells; a full disk must not fill the other log as well.
-      if (Long.bitCount(count) == 1) {
-        LOG.warn("cannot write the audit log {} ({} lines lost so far)", path, count, e);
-      }
+      failed(e);
     } finally {
       lock.unlock();
     }
   }
 
-  private void rotate() throws IOException {
-    channel.close();
-    Files.move(
-        path, path.resolveSibling(path.getFileName() + ".1"), StandardCopyOption.REPLACE_EXISTING);
-    channel = openChannel(path);
-    size = 0;
+  /** The lines go on into the old file when there can be no new one; the next line tries again. */
+  private void beginAnew() {
+    try (FileChannel _ = rotate()) {
+      size = 0;
+    } catch (IOException e) {
+      failed(e);
+    }
   }
 
-  /** Lines that could not be written. */
+  private FileChannel rotate() throws IOException {
+    FileChannel old = channel;
+    try {
+      Files.move(
+          path,
+          path.resolveSibling(path.getFileName() + ".1"),
+          StandardCopyOption.REPLACE_EXISTING);
+    } catch (NoSuchFileException e) {
+      LOG.info("the audit log {} was moved away by someone else; beginning a new one", path);
+    }
+    channel = openChannel(path);
+    return old;
+  }
+
+  private void failed(IOException e) {
+    long count = failures.incrementAndGet();
+    // The first failure tells; a full disk must not fill the other log as well.
+    if (Long.bitCount(count) == 1) {
+      LOG.warn("cannot write the audit log {} ({} failures so far)", path, count, e);
+    }
+  }
+
+  /** How often a line could not be written, or the file not be begun anew. */
   long failures() {
     return failures.get();
   }

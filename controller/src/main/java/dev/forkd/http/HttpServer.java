@@ -77,6 +77,7 @@ public final class HttpServer implements AutoCloseable {
     this.activity = new Activity(nanoClock);
     Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
     this.audit = AuditLog.open(config.auditLog());
+    meters.auditFailures(audit::failures);
     this.transfers = new TransferGuard(config.patience());
     this.connections = new Connections(selector());
     var builder =
@@ -344,7 +345,12 @@ public final class HttpServer implements AutoCloseable {
     rendered
         .retryAfterSeconds()
         .ifPresent(seconds -> exchange.header(HeaderNames.RETRY_AFTER, Integer.toString(seconds)));
-    exchange.json(rendered.status(), rendered.body());
+    try {
+      exchange.json(rendered.status(), rendered.body());
+    } catch (ClientGoneException e) {
+      // Nobody is there to be told.
+      throw new CloseConnectionException(rendered.message(), e);
+    }
   }
 
   /** Answers what is so malformed that it does not reach the router. */

@@ -2,12 +2,14 @@ package dev.forkd.metrics;
 
 import dev.forkd.engine.EngineStats;
 import io.micrometer.core.instrument.Counter;
+import io.micrometer.core.instrument.FunctionCounter;
 import io.micrometer.core.instrument.Timer;
 import io.micrometer.core.instrument.binder.jvm.JvmMemoryMetrics;
 import io.micrometer.core.instrument.binder.system.UptimeMetrics;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import java.time.Duration;
+import java.util.function.LongSupplier;
 
 /**
  * Every meter of the daemon by name. No sandbox id is ever a label: there may be any number of
@@ -54,11 +56,17 @@ public final class Meters implements AutoCloseable {
   private final Timer exec = histogram("forkd.exec", "A command in a sandbox, as asked by exec.");
   private final Timer eval = histogram("forkd.eval", "An evaluation in a warm interpreter.");
   private final String version;
+  // Held here: the library keeps its sources weakly.
+  private volatile LongSupplier auditFailures = () -> 0;
 
   public Meters(String version) {
     this.version = version;
     new UptimeMetrics().bindTo(registry);
     new JvmMemoryMetrics().bindTo(registry);
+    FunctionCounter.builder(
+            "forkd.audit.failures", this, meters -> meters.auditFailures.getAsLong())
+        .description("Failures to write the audit log.")
+        .register(registry);
   }
 
   private Timer histogram(String name, String description) {
@@ -88,6 +96,11 @@ public final class Meters implements AutoCloseable {
   /** An evaluation ended. */
   public void evaluated(Duration took) {
     eval.record(took);
+  }
+
+  /** Where to ask how often the audit log could not be written. */
+  public void auditFailures(LongSupplier failures) {
+    auditFailures = failures;
   }
 
   /**
