@@ -155,7 +155,7 @@ public final class Forker {
 
   private List<ChildOutcome> checked(ForkSpec spec, Optional<Claim> claim) {
     check(spec);
-    SnapshotManifest manifest = parts.snapshots().require(spec.snapshot());
+    SnapshotManifest manifest = parts.snapshots().bootable(spec.snapshot());
     parts.host().check(manifest);
     underWay.incrementAndGet();
     try {

@@ -29,7 +29,7 @@ record LocalHostedHost(
 
   @Override
   public Size size(Tag snapshot) {
-    SnapshotManifest manifest = snapshots.require(snapshot);
+    SnapshotManifest manifest = snapshots.bootable(snapshot);
     return new Size(manifest.memoryMib(), Math.toIntExact(manifest.diskBytes() >> 20));
   }
 

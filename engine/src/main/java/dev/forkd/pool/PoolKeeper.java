@@ -125,7 +125,7 @@ public final class PoolKeeper implements Pools, Forker.Ahead, AutoCloseable {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT, "size is " + size + "; it must be 0 to " + MAX_SIZE);
     }
-    SnapshotManifest manifest = parts.snapshots().require(tag);
+    SnapshotManifest manifest = parts.snapshots().bootable(tag);
     requireMemory(tag, size, prewarm);
     if (size == 0) {
       parts.store().deletePool(tag.value());

@@ -56,6 +56,6 @@ final class Entries {
   static ForkdException unknown(Tag tag) {
     return new ForkdException(
         ErrorCode.NOT_FOUND,
-        "snapshot '" + tag + "' does not exist; forkd images lists those that do");
+        "snapshot '" + tag + "' not found; forkd images lists those there are");
   }
 }

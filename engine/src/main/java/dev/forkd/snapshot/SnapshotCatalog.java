@@ -115,7 +115,27 @@ public final class SnapshotCatalog {
   }
 
   /**
-   * The manifest of a snapshot that can be forked.
+   * The manifest of a snapshot that sandboxes are to be started from.
+   *
+   * @throws ForkdException NOT_FOUND, UNAVAILABLE while it is being written, FAILED_PRECONDITION
+   *     when it is damaged: it is listed, but in no state for this
+   */
+  public SnapshotManifest bootable(Tag tag) {
+    try {
+      return require(tag);
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.DATA_LOSS) {
+        throw e;
+      }
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "snapshot '" + tag + "' is not bootable: " + e.message(),
+          e);
+    }
+  }
+
+  /**
+   * The manifest of a complete snapshot.
    *
    * @throws ForkdException NOT_FOUND, UNAVAILABLE while it is being written, DATA_LOSS when it or
    *     one of its files is damaged

@@ -54,7 +54,7 @@ public final class Rebooter {
    */
   public Snapshot reboot(Tag from, Tag to) {
     parts.snapshots().requireFree(to);
-    SnapshotManifest source = parts.snapshots().require(from);
+    SnapshotManifest source = parts.snapshots().bootable(from);
     boolean mine = false;
     try {
       mine = boots.tryAcquire(TURN_PATIENCE.toSeconds(), TimeUnit.SECONDS);

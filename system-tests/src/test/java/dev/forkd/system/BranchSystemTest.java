@@ -215,8 +215,8 @@ class BranchSystemTest {
     Path devices = Lab.DATA_DIR.resolve("snapshots/bad/devices.bin");
     Files.write(devices, new byte[] {1, 2, 3});
     assertThatThrownBy(() -> Lab.fork(new Tag("bad"), 1))
-        .satisfies(e -> hasCode(e, ErrorCode.DATA_LOSS))
-        .hasMessageContaining("devices.bin");
+        .satisfies(e -> hasCode(e, ErrorCode.FAILED_PRECONDITION))
+        .hasMessageContainingAll("is not bootable", "devices.bin");
     Files.writeString(Lab.DATA_DIR.resolve("snapshots/bad/snapshot.json"), "{ not json");
     Lab.engine().kill(source);
     Lab.release();
@@ -224,7 +224,8 @@ class BranchSystemTest {
     assertThat(shown.status()).isEqualTo(Snapshot.Status.FAILED);
     assertThat(shown.warning().orElseThrow()).contains("snapshot.json");
     assertThatThrownBy(() -> Lab.fork(new Tag("bad"), 1))
-        .satisfies(e -> hasCode(e, ErrorCode.DATA_LOSS));
+        .satisfies(e -> hasCode(e, ErrorCode.FAILED_PRECONDITION))
+        .hasMessageContaining("is not bootable");
     Lab.engine().deleteSnapshot(new Tag("bad"), DeleteMode.REFUSE);
     assertThat(Lab.contents("ram")).hasSize(1);
     assertThat(Lab.eval(Lab.forkOne(), "1 + 1")).isEqualTo("2");
