@@ -30,6 +30,8 @@ import org.jspecify.annotations.Nullable;
  * {@link NdjsonStream} is what other threads may write to.
  */
 public final class Exchange implements Head {
+  private static final int LARGE_CHARS = 256 << 10;
+
   private final ServerRequest request;
   private final ServerResponse response;
   private final String requestId;
@@ -249,6 +251,26 @@ public final class Exchange implements Head {
   /** Answers with a JSON message. */
   public void json(int answerStatus, Object message) {
     bytes(answerStatus, "application/json", Json.write(message));
+  }
+
+  /**
+   * Answers with a JSON message that may be large: then it is not encoded as a whole first.
+   *
+   * @param about how many characters are in it
+   */
+  public void json(int answerStatus, Object message, int about) {
+    if (about < LARGE_CHARS) {
+      json(answerStatus, message);
+      return;
+    }
+    OutputStream out = stream(answerStatus, "application/json");
+    try {
+      Json.write(message, out);
+      // Only when all is well: closing it says that the answer is whole.
+      out.close();
+    } catch (IOException e) {
+      throw new ClientGoneException(e);
+    }
   }
 
   /** Answers with an empty body. */

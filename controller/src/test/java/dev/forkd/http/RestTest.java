@@ -209,7 +209,9 @@ class RestTest {
                 .as(ExecResponse.class)
                 .guestPid())
         .isEqualTo(OptionalInt.of(77));
-    assertThat(daemon.post(exec, "{\"args\":[\"nonesuch\"]}").status()).isEqualTo(404);
+    ExecResponse missing = daemon.post(exec, "{\"args\":[\"nonesuch\"]}").as(ExecResponse.class);
+    assertThat(missing.exitCode()).isEqualTo(127);
+    assertThat(missing.stderr()).contains("nonesuch");
   }
 
   @Test
@@ -221,7 +223,8 @@ class RestTest {
     Answer raised = daemon.post(eval, "{\"code\":\"1/0\"}");
     assertThat(raised.status()).isEqualTo(200);
     assertThat(raised.body()).contains("\"result\":null", "\"exit_code\":1", "ZeroDivisionError");
-    assertThat(daemon.post(eval, "{\"code\":\"while True: pass\"}").status()).isEqualTo(504);
+    assertThat(daemon.post(eval, "{\"code\":\"while True: pass\",\"timeout_secs\":1}").status())
+        .isEqualTo(504);
   }
 
   @Test

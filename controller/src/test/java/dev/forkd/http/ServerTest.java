@@ -306,6 +306,61 @@ class ServerTest {
     }
   }
 
+  /** A command, and an evaluation, are ended when the client that waits for them is gone. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "exec|{\"args\":[\"sleep\",\"600\"],\"timeout_secs\":3600}",
+        "eval|{\"code\":\"while True: pass\",\"timeout_secs\":3600}"
+      })
+  void whatNobodyWaitsForIsEnded(String call, String body) throws Exception {
+    String id = daemon.child("python");
+    try (Socket socket = new Socket(InetAddress.getLoopbackAddress(), daemon.port())) {
+      socket
+          .getOutputStream()
+          .write(
+              ("POST /v1/sandboxes/"
+                      + id
+                      + "/"
+                      + call
+                      + " HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer "
+                      + TestDaemon.TOKEN
+                      + "\r\nContent-Type: application/json\r\nContent-Length: "
+                      + body.length()
+                      + "\r\n\r\n"
+                      + body)
+                  .getBytes(StandardCharsets.ISO_8859_1));
+      socket.getOutputStream().flush();
+      await().until(() -> daemon.engine.liveProcesses() + daemon.engine.evaluating() == 1);
+    }
+    await()
+        .atMost(Duration.ofSeconds(5))
+        .until(() -> daemon.engine.liveProcesses() + daemon.engine.evaluating() == 0);
+    assertThat(daemon.get("/v1/sandboxes/" + id).status()).isEqualTo(200);
+  }
+
+  /** An answer too large to be encoded as a whole is the same JSON as any other. */
+  @Test
+  void aLargeAnswerIsWhole() {
+    byte[] bytes = new byte[700_000];
+    new java.util.Random(11).nextBytes(bytes);
+    for (int i = 0; i < bytes.length; i++) {
+      bytes[i] &= 0x7f;
+    }
+    String id = daemon.child("python");
+    TestDaemon.Answer answer =
+        daemon.post(
+            "/v1/sandboxes/" + id + "/exec",
+            "{\"args\":[\"cat\"],\"stdin_base64\":\""
+                + java.util.Base64.getEncoder().encodeToString(bytes)
+                + "\"}");
+    assertThat(answer.status()).isEqualTo(200);
+    assertThat(answer.header("transfer-encoding")).isEqualTo("chunked");
+    assertThat(answer.as(dev.forkd.api.rest.ExecResponse.class).stdout())
+        .isEqualTo(new String(bytes, StandardCharsets.US_ASCII));
+  }
+
   /** A client that stays but reads nothing loses its connection, and its command is ended. */
   @Test
   void aClientThatStopsReadingIsDropped() throws Exception {

@@ -68,19 +68,37 @@ public interface ForkdEngine extends AutoCloseable {
   GuestReport ping(SandboxId id);
 
   /**
-   * Runs a command to its end and collects its output (bounded by {@link
-   * ExecSpec#outputLimitBytes}).
+   * Runs a command to its end and collects its output, bounded by {@link ExecSpec#outputLimitBytes}
+   * and by what {@code caller} may hold; it is killed when the caller goes away.
    */
-  ExecResult exec(SandboxId id, ExecSpec spec);
+  default ExecResult exec(SandboxId id, ExecSpec spec, Caller caller) {
+    return CollectedExec.run(this, id, spec, caller);
+  }
+
+  /** The same for someone who waits. */
+  default ExecResult exec(SandboxId id, ExecSpec spec) {
+    return exec(id, spec, Caller.PATIENT);
+  }
 
   /**
    * Starts a command whose output is heard as it comes. The listener is called on one thread and
-   * may block: back-pressure reaches the guest's process.
+   * may block: back-pressure reaches the guest's process. A program that cannot be run ends with
+   * 127 (not found) or 126 and the reason on standard error, as a shell would have it.
    */
   ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener);
 
-  /** Evaluates code in the sandbox's warm interpreter. */
-  EvalResult eval(SandboxId id, String code, Duration timeout);
+  /**
+   * Evaluates code in the sandbox's warm interpreter; it is interrupted when the caller goes away.
+   *
+   * @throws dev.forkd.api.ForkdException RESOURCE_EXHAUSTED when the outcome is more than {@code
+   *     caller} may hold, DEADLINE_EXCEEDED, UNIMPLEMENTED when the image has no interpreter
+   */
+  EvalResult eval(SandboxId id, String code, Duration timeout, Caller caller);
+
+  /** The same for someone who waits. */
+  default EvalResult eval(SandboxId id, String code, Duration timeout) {
+    return eval(id, code, timeout, Caller.PATIENT);
+  }
 
   /** Named sandboxes that can be suspended and resumed. */
   Workspaces workspaces();

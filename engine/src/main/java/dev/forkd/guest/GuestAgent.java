@@ -3,6 +3,7 @@ package dev.forkd.guest;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
+import dev.forkd.engine.Caller;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecSpec;
 import java.io.ByteArrayOutputStream;
@@ -41,7 +42,7 @@ public final class GuestAgent implements AutoCloseable {
   private static final Duration GRACE = Duration.ofSeconds(10);
 
   /** Most bytes of one evaluation's outcome. */
-  private static final int MAX_EVAL_BYTES = 64 << 20;
+  private static final int MAX_EVAL_BYTES = 16 << 20;
 
   private final AgentChannel channel;
   private final String who;
@@ -244,28 +245,38 @@ public final class GuestAgent implements AutoCloseable {
     }
   }
 
-  /**
-   * Evaluates code in the warm interpreter.
-   *
-   * @throws ForkdException UNIMPLEMENTED when the image has no interpreter, DEADLINE_EXCEEDED
-   */
+  /** Evaluates code for someone who waits, however much it gives. */
   public EvalResult eval(String code, Duration timeout) {
+    return eval(code, timeout, Caller.PATIENT);
+  }
+
+  /**
+   * Evaluates code in the warm interpreter; it is interrupted when the caller goes away.
+   *
+   * @throws ForkdException UNIMPLEMENTED when the image has no interpreter, DEADLINE_EXCEEDED,
+   *     FAILED_PRECONDITION when the outcome is larger than {@value #MAX_EVAL_BYTES} bytes,
+   *     RESOURCE_EXHAUSTED when it is more than the caller may hold
+   */
+  public EvalResult eval(String code, Duration timeout, Caller caller) {
     long begin = System.nanoTime();
     AgentStream stream = channel.open(Map.of("op", "eval", "timeoutMillis", timeout.toMillis()));
     byte[] bytes = code.getBytes(StandardCharsets.UTF_8);
-    ByteArrayOutputStream output = new ByteArrayOutputStream();
-    try {
-      stream.sendInput(bytes, 0, bytes.length, timeout.plus(GRACE));
-      sendEof(stream);
-    } catch (ForkdException e) {
-      if (e.code() != ErrorCode.FAILED_PRECONDITION) {
-        channel.cancel(stream.id());
-        throw e;
+    Outcome outcome = new Outcome(caller);
+    try (Caller.Standing _ = caller.onGone(() -> giveUp(stream))) {
+      try {
+        stream.sendInput(bytes, 0, bytes.length, timeout.plus(GRACE));
+        sendEof(stream);
+      } catch (ForkdException e) {
+        if (e.code() != ErrorCode.FAILED_PRECONDITION) {
+          channel.cancel(stream.id());
+          throw e;
+        }
+        // The guest has answered before it took everything: the answer says why.
       }
-      // The guest has answered before it took everything: the answer says why.
+      drain(stream, outcome, timeout.plus(GRACE), "eval");
     }
-    drain(stream, limited(output, MAX_EVAL_BYTES), timeout.plus(GRACE), "eval");
-    JsonNode said = parse(output.toByteArray());
+    outcome.check();
+    JsonNode said = parse(outcome.bytes.toByteArray());
     return new EvalResult(
         text(said, "result"),
         text(said, "error"),
@@ -274,21 +285,58 @@ public final class GuestAgent implements AutoCloseable {
         (System.nanoTime() - begin) / 1e6);
   }
 
-  private static OutputStream limited(ByteArrayOutputStream into, int maxBytes) {
-    return new OutputStream() {
-      @Override
-      public void write(int b) throws IOException {
-        write(new byte[] {(byte) b}, 0, 1);
-      }
+  private void giveUp(AgentStream stream) {
+    channel.cancel(stream.id());
+    stream.fail(
+        new ForkdException(ErrorCode.CANCELLED, "nobody waits for the evaluation any more"));
+  }
 
-      @Override
-      public void write(byte[] bytes, int offset, int length) throws IOException {
-        if (into.size() + length > maxBytes) {
-          throw new IOException("the outcome is larger than " + maxBytes + " bytes");
-        }
-        into.write(bytes, offset, length);
+  /** What an evaluation gave, as far as it may be held; the rest is taken and dropped. */
+  private static final class Outcome extends OutputStream {
+    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    private final Caller caller;
+    private Optional<ForkdException> refusal = Optional.empty();
+
+    Outcome(Caller caller) {
+      this.caller = caller;
+    }
+
+    @Override
+    public void write(int b) {
+      write(new byte[] {(byte) b}, 0, 1);
+    }
+
+    @Override
+    public void write(byte[] data, int offset, int length) {
+      if (refusal.isPresent()) {
+        return;
       }
-    };
+      if (bytes.size() + length > MAX_EVAL_BYTES) {
+        refuse(
+            ErrorCode.FAILED_PRECONDITION,
+            "the evaluation gave more than "
+                + (MAX_EVAL_BYTES >> 20)
+                + " MiB; write it to a file in the guest and fetch that");
+      } else if (caller.mayHold(length)) {
+        bytes.write(data, offset, length);
+      } else {
+        refuse(
+            ErrorCode.RESOURCE_EXHAUSTED,
+            "the daemon holds as many large results as it may; try again, or write the result to"
+                + " a file in the guest and fetch that");
+      }
+    }
+
+    private void refuse(ErrorCode code, String why) {
+      bytes.reset();
+      refusal = Optional.of(new ForkdException(code, why));
+    }
+
+    void check() {
+      refusal.ifPresent(why -> {
+        throw why;
+      });
+    }
   }
 
   private JsonNode parse(byte[] json) {

@@ -91,5 +91,7 @@ public final class GuestExec {
   /** Kills the process group and forgets it. */
   public void cancel() {
     channel.cancel(stream.id());
+    // Whoever waits for its end is to hear of it.
+    stream.fail(new ForkdException(ErrorCode.CANCELLED, "the command was given up"));
   }
 }

@@ -3,75 +3,38 @@ package dev.forkd.local;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
+import dev.forkd.engine.Caller;
+import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecExit;
 import dev.forkd.engine.ExecListener;
-import dev.forkd.engine.ExecResult;
 import dev.forkd.engine.ExecSession;
 import dev.forkd.engine.ExecSpec;
+import dev.forkd.guest.GuestAgent;
 import dev.forkd.guest.GuestExec;
 import dev.forkd.sandbox.Sandbox;
-import java.io.ByteArrayOutputStream;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 
-/** Commands in sandboxes: to their end, or as a session. */
+/** Commands and evaluations in sandboxes. */
 final class Execution {
+  private static final int CANNOT_RUN = 126;
+  private static final int NO_PROGRAM = 127;
+
   private Execution() {}
 
-  /** Collects output up to a limit and drops the rest. */
-  private static final class Collector implements ExecListener {
-    private final ByteArrayOutputStream out = new ByteArrayOutputStream();
-    private final ByteArrayOutputStream err = new ByteArrayOutputStream();
-    private final long limitBytes;
-    private boolean truncated;
-
-    Collector(long limitBytes) {
-      this.limitBytes = limitBytes;
-    }
-
-    @Override
-    public void stdout(byte[] chunk) {
-      keep(out, chunk);
-    }
-
-    @Override
-    public void stderr(byte[] chunk) {
-      keep(err, chunk);
-    }
-
-    private void keep(ByteArrayOutputStream into, byte[] chunk) {
-      int room = (int) Math.max(0, Math.min(chunk.length, limitBytes - into.size()));
-      into.write(chunk, 0, room);
-      truncated |= room < chunk.length;
-    }
-  }
-
-  static ExecResult run(Sandbox sandbox, ExecSpec spec) {
-    long begin = System.nanoTime();
-    Collector collector = new Collector(spec.outputLimitBytes());
-    try (Sandbox.Session session = sandbox.enter(Sandbox.patience(spec.timeout()))) {
-      GuestExec exec = session.agent().exec(spec);
-      if (spec.stdin().length > 0) {
-        // Beside the output: a command may not read on before its output is taken.
-        Threads.virtual("stdin-" + sandbox.id(), () -> feed(exec, spec.stdin()));
-      }
-      ExecExit exit = exec.run(collector);
-      return new ExecResult(
-          exit,
-          collector.out.toByteArray(),
-          collector.err.toByteArray(),
-          collector.truncated,
-          (System.nanoTime() - begin) / 1e6);
-    }
-  }
-
-  private static void feed(GuestExec exec, byte[] input) {
-    try {
-      exec.writeStdin(input);
-      exec.closeStdin();
+  /**
+   * Evaluates code, for as long as somebody waits for it.
+   *
+   * @throws ForkdException as {@link GuestAgent#eval} does, or why the sandbox ended
+   */
+  static EvalResult eval(Sandbox sandbox, String code, Duration timeout, Caller caller) {
+    try (Sandbox.Session session = sandbox.enter(Sandbox.patience(timeout))) {
+      return session.agent().eval(code, timeout, caller);
     } catch (ForkdException e) {
-      // The command ended without reading everything, which is its right.
-      return;
+      throw sandbox.reason(e);
     }
   }
 
@@ -131,6 +94,10 @@ final class Execution {
         () -> {
           try {
             end.complete(exec.run(listener));
+          } catch (ForkdException e) {
+            exec.cancel();
+            notRun(e, listener)
+                .ifPresentOrElse(end::complete, () -> end.completeExceptionally(sandbox.reason(e)));
           } catch (RuntimeException e) {
             exec.cancel();
             end.completeExceptionally(e);
@@ -139,5 +106,23 @@ final class Execution {
           }
         });
     return new Session(session, exec, end);
+  }
+
+  /**
+   * What a shell makes of a program that is not there or must not be run. No failure of the
+   * request: whoever asked for a sandbox's command would take "not found" for the sandbox.
+   */
+  private static Optional<ExecExit> notRun(ForkdException why, ExecListener listener) {
+    int status =
+        switch (why.code()) {
+          case NOT_FOUND -> NO_PROGRAM;
+          case PERMISSION_DENIED, FAILED_PRECONDITION -> CANNOT_RUN;
+          default -> 0;
+        };
+    if (status == 0) {
+      return Optional.empty();
+    }
+    listener.stderr((why.message() + "\n").getBytes(StandardCharsets.UTF_8));
+    return Optional.of(new ExecExit.Exited(status));
   }
 }

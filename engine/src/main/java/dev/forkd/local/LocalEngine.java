@@ -6,12 +6,12 @@ import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.branch.Brancher;
 import dev.forkd.engine.BranchSpec;
+import dev.forkd.engine.Caller;
 import dev.forkd.engine.ChildOutcome;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.EngineStats;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecListener;
-import dev.forkd.engine.ExecResult;
 import dev.forkd.engine.ExecSession;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkSpec;
@@ -182,12 +182,6 @@ final class LocalEngine implements ForkdEngine {
   }
 
   @Override
-  public ExecResult exec(SandboxId id, ExecSpec spec) {
-    checkExec(spec);
-    return Execution.run(sandboxes.get(id), spec);
-  }
-
-  @Override
   public ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener) {
     checkExec(spec);
     return Execution.start(sandboxes.get(id), spec, listener);
@@ -206,10 +200,8 @@ final class LocalEngine implements ForkdEngine {
   }
 
   @Override
-  public EvalResult eval(SandboxId id, String code, Duration timeout) {
-    try (Sandbox.Session session = sandboxes.get(id).enter(Sandbox.patience(timeout))) {
-      return session.agent().eval(code, timeout);
-    }
+  public EvalResult eval(SandboxId id, String code, Duration timeout, Caller caller) {
+    return Execution.eval(sandboxes.get(id), code, timeout, caller);
   }
 
   @Override

@@ -22,6 +22,7 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
@@ -45,6 +46,7 @@ public final class Sandbox {
   private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
 
   private static final Duration EXIT_GRACE = Duration.ofSeconds(2);
+  private static final Duration REASON_POLL = Duration.ofMillis(5);
 
   private final SandboxId id;
   private final RunningVm vm;
@@ -447,13 +449,37 @@ public final class Sandbox {
   public void checkAlive() {
     Optional<String> failure = record.failure();
     if (failure.isPresent()) {
-      throw new ForkdException(
-          ErrorCode.UNAVAILABLE,
-          "sandbox " + id + " has failed: " + failure.get() + ". Kill it and fork again");
+      throw new ForkdException(ErrorCode.UNAVAILABLE, failed(failure.get()));
     }
     if (killed) {
       throw new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " is being killed");
     }
+  }
+
+  /**
+   * Why a request to the guest failed: the sandbox's own end, where that is behind it, says more
+   * than a broken channel.
+   */
+  public ForkdException reason(ForkdException failure) {
+    if (failure.code() != ErrorCode.UNAVAILABLE) {
+      return failure;
+    }
+    // The channel ends a moment before it is known how the VMM did.
+    long until = System.nanoTime() + EXIT_GRACE.toNanos();
+    while (!killed && record.failure().isEmpty() && System.nanoTime() < until) {
+      LockSupport.parkNanos(REASON_POLL.toNanos());
+    }
+    if (killed) {
+      return new ForkdException(ErrorCode.UNAVAILABLE, "sandbox '" + id + "' was killed", failure);
+    }
+    return record
+        .failure()
+        .map(why -> new ForkdException(ErrorCode.UNAVAILABLE, failed(why), failure))
+        .orElse(failure);
+  }
+
+  private String failed(String why) {
+    return "sandbox " + id + " has failed: " + why + ". Kill it and fork again";
   }
 
   /** How busy the guest's CPUs were since this was asked last, in percent of all of them. */

@@ -46,7 +46,7 @@ final class Daemon implements AutoCloseable {
     return start(List.of("-D" + FaultPoint.PROPERTY + "=" + step));
   }
 
-  private static Daemon start(List<String> jvmOptions, String... more) throws IOException {
+  static Daemon start(List<String> jvmOptions, String... more) throws IOException {
     Lab.release();
     Path token = Path.of("target", "system", "token").toAbsolutePath();
     Files.writeString(token, TOKEN);

@@ -138,7 +138,8 @@ class ForkSystemTest {
     assertThat(Lab.engine().sandbox(id).certificate().state())
         .isEqualTo(Certificate.State.VERIFIED);
     assertThatThrownBy(() -> Lab.eval(id, "len(bytearray(os.urandom(1 << 20)) * 300)"))
-        .isInstanceOf(ForkdException.class);
+        .isInstanceOf(ForkdException.class)
+        .hasMessageContaining("memory limit of 160 MiB");
     await()
         .untilAsserted(() -> {
           SandboxView view = Lab.engine().sandbox(id);
@@ -217,9 +218,11 @@ class ForkSystemTest {
             ExecSpec.DEFAULT_OUTPUT_LIMIT_BYTES);
     assertThat(new String(Lab.engine().exec(id, spec).stdout(), StandardCharsets.UTF_8))
         .isEqualTo("700000\nhello\n/tmp\nnobody\n");
-    assertThatThrownBy(
-            () -> Lab.engine().exec(id, ExecSpec.of(List.of("no-such-program"), Lab.PATIENCE)))
-        .hasMessageContaining("no-such-program");
+    var missing = Lab.engine().exec(id, ExecSpec.of(List.of("no-such-program"), Lab.PATIENCE));
+    assertThat(missing.exit()).isEqualTo(new ExecExit.Exited(127));
+    assertThat(new String(missing.stderr(), StandardCharsets.UTF_8)).contains("no-such-program");
+    var forbidden = Lab.engine().exec(id, ExecSpec.of(List.of("/etc/passwd"), Lab.PATIENCE));
+    assertThat(forbidden.exit()).isEqualTo(new ExecExit.Exited(126));
     assertThatThrownBy(() -> Lab.engine().exec(id, ExecSpec.of(List.of(), Lab.PATIENCE)))
         .hasMessage("args must contain at least one element");
   }
@@ -249,7 +252,9 @@ class ForkSystemTest {
         Lab.engine().startExec(id, shell("echo started; sleep 60", Lab.PATIENCE), listener)) {
       await().until(() -> heard.toString(StandardCharsets.UTF_8).equals("started\n"));
       Lab.engine().kill(id);
-      assertThatThrownBy(session::await).isInstanceOf(ForkdException.class);
+      assertThatThrownBy(session::await)
+          .isInstanceOf(ForkdException.class)
+          .hasMessageContaining("was killed");
     }
     assertThatThrownBy(() -> Lab.engine().sandbox(id)).hasMessageContaining(id.value());
   }

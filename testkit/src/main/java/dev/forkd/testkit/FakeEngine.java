@@ -5,13 +5,13 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
 import dev.forkd.engine.BranchSpec;
+import dev.forkd.engine.Caller;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.ChildOutcome;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.EngineStats;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecListener;
-import dev.forkd.engine.ExecResult;
 import dev.forkd.engine.ExecSession;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkSpec;
@@ -29,7 +29,6 @@ import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.SnapshotDetail;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.engine.Workspaces;
-import java.io.ByteArrayOutputStream;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -41,6 +40,8 @@ import java.util.OptionalLong;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
@@ -61,6 +62,7 @@ public final class FakeEngine implements ForkdEngine {
   private final Map<SandboxId, Guest> guests = new ConcurrentSkipListMap<>();
   private final AtomicInteger counter = new AtomicInteger();
   private final AtomicInteger branching = new AtomicInteger();
+  private final AtomicInteger evaluating = new AtomicInteger();
   private final AtomicReference<Optional<ForkdException>> nextFailure =
       new AtomicReference<>(Optional.empty());
   private final AtomicReference<Runnable> duringBranch = new AtomicReference<>(() -> {});
@@ -188,7 +190,9 @@ public final class FakeEngine implements ForkdEngine {
     mayFail();
     Snapshot snapshot = snapshots.get(tag);
     if (snapshot == null) {
-      throw new ForkdException(ErrorCode.NOT_FOUND, "snapshot " + tag + " not found");
+      throw new ForkdException(
+          ErrorCode.NOT_FOUND,
+          "snapshot '" + tag + "' not found; forkd images lists those there are");
     }
     return snapshot;
   }
@@ -426,7 +430,7 @@ public final class FakeEngine implements ForkdEngine {
       throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id + " not found");
     }
     guest.processes.forEach(process ->
-        process.fail(new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " was killed")));
+        process.fail(new ForkdException(ErrorCode.UNAVAILABLE, "sandbox '" + id + "' was killed")));
     guest.kept.close();
   }
 
@@ -494,34 +498,6 @@ public final class FakeEngine implements ForkdEngine {
   }
 
   @Override
-  public ExecResult exec(SandboxId id, ExecSpec spec) {
-    ByteArrayOutputStream out = new ByteArrayOutputStream();
-    ByteArrayOutputStream err = new ByteArrayOutputStream();
-    ExecListener collector =
-        new ExecListener() {
-          @Override
-          public void stdout(byte[] chunk) {
-            keep(out, chunk, spec.outputLimitBytes());
-          }
-
-          @Override
-          public void stderr(byte[] chunk) {
-            keep(err, chunk, spec.outputLimitBytes());
-          }
-        };
-    try (ExecSession session = startExec(id, spec, collector)) {
-      session.writeStdin(spec.stdin());
-      session.closeStdin();
-      return new ExecResult(session.await(), out.toByteArray(), err.toByteArray(), false, 1.5);
-    }
-  }
-
-  private static void keep(ByteArrayOutputStream kept, byte[] chunk, long limitBytes) {
-    int room = (int) Math.max(0, Math.min(chunk.length, limitBytes - kept.size()));
-    kept.write(chunk, 0, room);
-  }
-
-  @Override
   public ExecSession startExec(SandboxId id, ExecSpec spec, ExecListener listener) {
     Guest guest = living(id);
     FakeProcess process = FakeProcess.start(spec, listener);
@@ -530,8 +506,11 @@ public final class FakeEngine implements ForkdEngine {
   }
 
   @Override
-  public EvalResult eval(SandboxId id, String code, Duration timeout) {
+  public EvalResult eval(SandboxId id, String code, Duration timeout, Caller caller) {
     living(id);
+    if (!caller.mayHold(code.length())) {
+      throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "too much is held for others");
+    }
     return switch (code) {
       case "1+1" -> value("2", "");
       case "numpy.zeros(5).tolist()" -> value("[0.0, 0.0, 0.0, 0.0, 0.0]", "");
@@ -544,12 +523,31 @@ public final class FakeEngine implements ForkdEngine {
               Optional.of("Traceback (most recent call last): …"),
               "",
               0.7);
-      case "while True: pass" ->
-          throw new ForkdException(
-              ErrorCode.DEADLINE_EXCEEDED,
-              "eval did not end within " + timeout.toSeconds() + " s and was interrupted");
+      case "while True: pass" -> endless(timeout, caller);
       default -> value("'" + code.replace("'", "\\'") + "'", "");
     };
+  }
+
+  private EvalResult endless(Duration timeout, Caller caller) {
+    CountDownLatch gone = new CountDownLatch(1);
+    evaluating.incrementAndGet();
+    try (Caller.Standing _ = caller.onGone(gone::countDown)) {
+      throw gone.await(timeout.toMillis(), TimeUnit.MILLISECONDS)
+          ? new ForkdException(ErrorCode.CANCELLED, "nobody waits for the evaluation any more")
+          : new ForkdException(
+              ErrorCode.DEADLINE_EXCEEDED,
+              "eval did not end within " + timeout.toSeconds() + " s and was interrupted");
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted", e);
+    } finally {
+      evaluating.decrementAndGet();
+    }
+  }
+
+  /** Evaluations that have not ended. */
+  public int evaluating() {
+    return evaluating.get();
   }
 
   private static EvalResult value(String repr, String stdout) {

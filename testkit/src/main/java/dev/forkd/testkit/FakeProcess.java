@@ -19,7 +19,7 @@ import java.util.concurrent.TimeoutException;
  * A command of the pretended guest: {@code true}, {@code false}, {@code exit N}, {@code echo …} (to
  * standard output), {@code warn …} (to standard error), {@code env NAME}, {@code cat} (input to
  * output), {@code sleep SECONDS}, {@code yes} (until it is killed), {@code crash}. Anything else is
- * not found.
+ * not found, as a shell says it.
  */
 final class FakeProcess implements ExecSession {
   /** Input is never written in empty chunks, so an empty one can mark its end. */
@@ -40,12 +40,6 @@ final class FakeProcess implements ExecSession {
   static FakeProcess start(ExecSpec spec, ExecListener listener) {
     FakeProcess process = new FakeProcess(spec, listener);
     String program = spec.args().getFirst();
-    switch (program) {
-      case "true", "false", "exit", "echo", "warn", "env", "cat", "sleep", "yes", "crash" -> {}
-      default ->
-          throw new ForkdException(
-              ErrorCode.NOT_FOUND, "no program '" + program + "' in the guest");
-    }
     if (spec.background()) {
       process.end.complete(new ExecExit.Background(77));
     } else {
@@ -86,7 +80,14 @@ final class FakeProcess implements ExecSession {
             listener.stdout(
                 (spec.env().getOrDefault(rest, "") + "\n").getBytes(StandardCharsets.UTF_8));
         case "echo" -> listener.stdout((rest + "\n").getBytes(StandardCharsets.UTF_8));
-        default -> {}
+        case "true" -> {}
+        default -> {
+          String program = spec.args().getFirst();
+          listener.stderr(
+              ("cannot run '" + program + "': No such file or directory\n")
+                  .getBytes(StandardCharsets.UTF_8));
+          end.complete(new ExecExit.Exited(127));
+        }
       }
       end.complete(new ExecExit.Exited(0));
     } catch (InterruptedException e) {

@@ -1,10 +1,14 @@
 package dev.forkd.api.rest;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
+import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import tools.jackson.core.JacksonException;
+import tools.jackson.core.StreamWriteFeature;
+import tools.jackson.core.exc.JacksonIOException;
 import tools.jackson.databind.DeserializationFeature;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.MapperFeature;
@@ -44,6 +48,15 @@ public final class Json {
   /** Compact JSON in UTF-8. */
   public static byte[] write(Object message) {
     return MAPPER.writeValueAsBytes(message);
+  }
+
+  /** Writes compact JSON in UTF-8 piece by piece; the stream stays open. */
+  public static void write(Object message, OutputStream into) throws IOException {
+    try {
+      MAPPER.writer().without(StreamWriteFeature.AUTO_CLOSE_TARGET).writeValue(into, message);
+    } catch (JacksonIOException e) {
+      throw e.getCause();
+    }
   }
 
   /** Compact JSON, without a line end in it: fit for one line of NDJSON. */

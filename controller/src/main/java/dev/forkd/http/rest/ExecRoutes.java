@@ -19,15 +19,19 @@ import java.util.Base64;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.LongSupplier;
 
 /** Commands that are run to their end, and evaluations. */
 final class ExecRoutes {
   private final ForkdEngine engine;
   private final Meters meters;
+  private final LongSupplier nanoClock;
+  private final ResultBudget budget = ResultBudget.ofHeap();
 
-  ExecRoutes(ForkdEngine engine, Meters meters) {
+  ExecRoutes(ForkdEngine engine, Meters meters, LongSupplier nanoClock) {
     this.engine = engine;
     this.meters = meters;
+    this.nanoClock = nanoClock;
   }
 
   List<Route> routes() {
@@ -38,39 +42,56 @@ final class ExecRoutes {
 
   private void exec(Exchange exchange) {
     SandboxId id = exchange.sandboxId();
-    ExecResult result = engine.exec(id, spec(exchange.body(ExecRequest.class), false));
-    meters.executed(millis(result.wallMillis()));
-    exchange.json(
-        200,
-        new ExecResponse(
-            new String(result.stdout(), StandardCharsets.UTF_8),
-            new String(result.stderr(), StandardCharsets.UTF_8),
-            result.exit().shellStatus(),
-            signal(result.exit()),
-            result.exit() instanceof ExecExit.TimedOut ? Optional.of(true) : Optional.empty(),
-            result.truncated() ? Optional.of(true) : Optional.empty(),
-            result.wallMillis(),
-            guestPid(result.exit())));
+    ExecSpec spec = spec(exchange.body(ExecRequest.class), false);
+    long beginNanos = nanoClock.getAsLong();
+    try (ResultBudget.Share client = budget.share(exchange)) {
+      ExecResult result;
+      try {
+        result = engine.exec(id, spec, client);
+      } finally {
+        meters.executed(since(beginNanos));
+      }
+      exchange.json(
+          200,
+          new ExecResponse(
+              new String(result.stdout(), StandardCharsets.UTF_8),
+              new String(result.stderr(), StandardCharsets.UTF_8),
+              result.exit().shellStatus(),
+              signal(result.exit()),
+              result.exit() instanceof ExecExit.TimedOut ? Optional.of(true) : Optional.empty(),
+              result.truncated() ? Optional.of(true) : Optional.empty(),
+              result.wallMillis(),
+              guestPid(result.exit())),
+          result.stdout().length + result.stderr().length);
+    }
   }
 
   private void eval(Exchange exchange) {
     SandboxId id = exchange.sandboxId();
     EvalRequest body = exchange.body(EvalRequest.class);
-    EvalResult result = engine.eval(id, body.code(), Checks.timeout(body.timeoutSecs()));
-    meters.evaluated(millis(result.wallMillis()));
-    exchange.json(
-        200,
-        new EvalResponse(
-            result.result(),
-            result.error(),
-            result.error().isPresent() ? 1 : 0,
-            result.traceback(),
-            result.stdout(),
-            result.wallMillis()));
+    long beginNanos = nanoClock.getAsLong();
+    try (ResultBudget.Share client = budget.share(exchange)) {
+      EvalResult result;
+      try {
+        result = engine.eval(id, body.code(), Checks.timeout(body.timeoutSecs()), client);
+      } finally {
+        meters.evaluated(since(beginNanos));
+      }
+      exchange.json(
+          200,
+          new EvalResponse(
+              result.result(),
+              result.error(),
+              result.error().isPresent() ? 1 : 0,
+              result.traceback(),
+              result.stdout(),
+              result.wallMillis()),
+          result.result().map(String::length).orElse(0) + result.stdout().length());
+    }
   }
 
-  private static Duration millis(double value) {
-    return Duration.ofNanos(Math.round(value * 1e6));
+  private Duration since(long beginNanos) {
+    return Duration.ofNanos(nanoClock.getAsLong() - beginNanos);
   }
 
   static OptionalInt signal(ExecExit exit) {

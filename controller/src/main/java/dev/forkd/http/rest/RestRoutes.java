@@ -29,7 +29,7 @@ public final class RestRoutes {
                 new SnapshotRoutes(engine).routes(),
                 new SandboxRoutes(engine, meters, nanoClock).routes(),
                 new BranchRoutes(engine, meters).routes(),
-                new ExecRoutes(engine, meters).routes(),
+                new ExecRoutes(engine, meters, nanoClock).routes(),
                 new ExecStreamRoutes(engine, meters, nanoClock).routes(),
                 new FileRoutes(engine).routes(),
                 new WorkspaceRoutes(engine).routes(),
