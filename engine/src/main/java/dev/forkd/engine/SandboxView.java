@@ -13,7 +13,7 @@ import java.util.OptionalLong;
  * @param pid the VMM process on this host; empty once it is gone
  * @param isolation {@code kvm} or {@code emulation}
  * @param state {@code created}, {@code idle} (paused, resumes by itself), {@code running}, {@code
- *     failed}
+ *     failed}, {@code killing} (its removal is not over; killing it again goes on with it)
  * @param failure why it failed
  * @param divergedBytes guest memory of its own, not shared with its snapshot
  */

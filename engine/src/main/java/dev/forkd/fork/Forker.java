@@ -276,7 +276,7 @@ public final class Forker {
       try (Sandbox.Session session = child.enter(VERIFY_PATIENCE)) {
         Prewarm.run(session.agent(), manifest.rehearsals().orElse(List.of()));
       } catch (RuntimeException e) {
-        parts.sandboxes().end(child);
+        discard(child.id(), () -> parts.sandboxes().end(child));
         throw e;
       }
     }
@@ -563,8 +563,18 @@ public final class Forker {
       }
       return new ChildOutcome.Started(sandbox.view(false));
     } catch (ForkdException e) {
-      parts.sandboxes().kill(id);
+      discard(id, () -> parts.sandboxes().kill(id));
       return new ChildOutcome.Failed(e.code(), e.message());
+    }
+  }
+
+  /** What made it necessary is what the caller has to know, not that this failed too. */
+  private static void discard(SandboxId id, Runnable removal) {
+    try {
+      removal.run();
+    } catch (ForkdException e) {
+      System.getLogger(Forker.class.getName())
+          .log(System.Logger.Level.WARNING, "remove child {0}: {1}", id, e.message());
     }
   }
 
@@ -580,7 +590,7 @@ public final class Forker {
     long failed = outcomes.stream().filter(ChildOutcome.Failed.class::isInstance).count();
     for (ChildOutcome outcome : outcomes) {
       if (outcome instanceof ChildOutcome.Started(var view)) {
-        parts.sandboxes().kill(view.id());
+        discard(view.id(), () -> parts.sandboxes().kill(view.id()));
       }
     }
     throw new ForkdException(

@@ -261,12 +261,23 @@ final class LocalEngine implements ForkdEngine {
     pools.close();
     brancher.drain(DRAIN);
     for (Sandbox sandbox : sandboxes.all()) {
+      leave(sandbox);
+    }
+    sandboxes.removeStaleRows();
+    closeRest.run();
+  }
+
+  /** One that cannot be left does not keep the others. */
+  private void leave(Sandbox sandbox) {
+    try {
       if (killOnExit) {
         sandboxes.kill(sandbox.id());
       } else {
         sandbox.release();
       }
+    } catch (RuntimeException e) {
+      System.getLogger(LocalEngine.class.getName())
+          .log(System.Logger.Level.WARNING, "leave sandbox {0}: {1}", sandbox.id(), e.getMessage());
     }
-    closeRest.run();
   }
 }

@@ -35,7 +35,7 @@ record LocalHostedHost(
 
   @Override
   public boolean living(SandboxId sandbox) {
-    return sandboxes.find(sandbox).filter(found -> found.record().failure().isEmpty()).isPresent();
+    return sandboxes.find(sandbox).filter(Sandbox::alive).isPresent();
   }
 
   @Override

@@ -46,8 +46,11 @@ record LocalWorkspaceHost(
 
   @Override
   public Optional<Living> living(SandboxId id) {
-    return unlessGone(() -> sandboxes.get(id).view(false))
-        .filter(sandbox -> sandbox.failure().isEmpty() && sandbox.pid().isPresent())
+    return sandboxes
+        .find(id)
+        .filter(Sandbox::alive)
+        .map(sandbox -> sandbox.view(false))
+        .filter(sandbox -> sandbox.pid().isPresent())
         .map(sandbox -> new Living(id, sandbox.lastBranchMemoryPath()));
   }
 

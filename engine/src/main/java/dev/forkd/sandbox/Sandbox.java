@@ -12,6 +12,7 @@ import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
 import dev.forkd.vmm.RunningVm;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HexFormat;
@@ -35,6 +36,8 @@ import java.util.function.UnaryOperator;
  * <p>Thread-safe.
  */
 public final class Sandbox {
+  private static final System.Logger LOG = System.getLogger(Sandbox.class.getName());
+
   /** For work that has no time limit of its own. */
   private static final Duration PATIENCE = Duration.ofSeconds(30);
 
@@ -59,10 +62,12 @@ public final class Sandbox {
   private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
   private final ReentrantLock changing = new ReentrantLock();
+  private final ReentrantLock ending = new ReentrantLock();
   private final AtomicReference<Optional<AgentUsage>> lastUsage =
       new AtomicReference<>(Optional.empty());
   private volatile SandboxRecord record;
   private volatile boolean killed;
+  private volatile boolean released;
   private volatile boolean inDoubt;
 
   /** Nothing may be sent to the agent before it has begun the new conversation. */
@@ -227,8 +232,7 @@ public final class Sandbox {
           try {
             saver.save(id.value(), this::record);
           } catch (ForkdException e) {
-            System.getLogger(Sandbox.class.getName())
-                .log(System.Logger.Level.WARNING, "save sandbox {0}: {1}", id, e.message());
+            LOG.log(System.Logger.Level.WARNING, "save sandbox {0}: {1}", id, e.message());
           }
         });
   }
@@ -435,12 +439,27 @@ public final class Sandbox {
                         Optional.of(e.message())))
                 .withFailure("its fork handshake failed: " + e.message()));
         // Nothing of it is ever served, so nothing of it may run on.
-        vm.kill();
+        endVm(e);
       }
       throw e;
     } finally {
       certifying.unlock();
     }
+  }
+
+  /** Whoever kills the sandbox later tries again. */
+  private void endVm(ForkdException because) {
+    try {
+      vm.kill();
+    } catch (ForkdException | UncheckedIOException e) {
+      because.addSuppressed(e);
+      LOG.log(System.Logger.Level.WARNING, "end the VM of {0}: {1}", id, e.getMessage());
+    }
+  }
+
+  /** Whether it has neither failed nor is being killed. */
+  public boolean alive() {
+    return !killed && record.failure().isEmpty();
   }
 
   /**
@@ -509,27 +528,42 @@ public final class Sandbox {
             vm.disk().active().id()));
   }
 
-  /** Ends the VM and removes its cgroup; its files are the caller's to remove. */
+  /**
+   * Ends the VM and removes its cgroup; its files are the caller's to remove. Where that fails the
+   * sandbox is served no more, and another call tries again.
+   *
+   * @throws ForkdException UNAVAILABLE when the process or the cgroup does not go away
+   */
   public void kill() {
     killed = true;
     gate.close();
-    vm.kill();
-    agent.close();
-    cgroup.ifPresent(this::destroy);
+    ending.lock();
+    try {
+      vm.kill();
+      for (Cgroup group : cgroup.stream().toList()) {
+        group.destroy();
+      }
+    } catch (ForkdException e) {
+      throw notGone(e.message(), e);
+    } catch (IOException | UncheckedIOException e) {
+      throw notGone(String.valueOf(e.getMessage()), e);
+    } finally {
+      ending.unlock();
+      agent.close();
+    }
     handshake.forget(record.certificate());
   }
 
-  private void destroy(Cgroup group) {
-    try {
-      group.destroy();
-    } catch (IOException e) {
-      throw new ForkdException(
-          ErrorCode.INTERNAL, "remove the cgroup of " + id + ": " + e.getMessage(), e);
-    }
+  private ForkdException notGone(String why, Exception cause) {
+    return new ForkdException(
+        ErrorCode.UNAVAILABLE,
+        "sandbox " + id + " could not be removed yet: " + why + ". It stays listed; kill it again",
+        cause);
   }
 
   /** Lets go without ending the VM, which goes on as it is. */
   public void release() {
+    released = true;
     killed = true;
     gate.close();
     agent.close();
@@ -540,11 +574,13 @@ public final class Sandbox {
   public SandboxView view(boolean withDiverged) {
     SandboxRecord now = record;
     String state =
-        now.failure().isPresent()
-            ? "failed"
-            : now.certificate().state() == Certificate.State.PENDING
-                ? "created"
-                : gate.running() ? "running" : "idle";
+        killed && !released
+            ? "killing"
+            : now.failure().isPresent()
+                ? "failed"
+                : now.certificate().state() == Certificate.State.PENDING
+                    ? "created"
+                    : gate.running() ? "running" : "idle";
     return new SandboxView(
         id,
         new Tag(now.snapshot()),

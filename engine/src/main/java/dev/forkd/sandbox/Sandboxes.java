@@ -12,16 +12,23 @@ import dev.forkd.state.StateStore;
 import java.util.Collection;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.ConcurrentSkipListSet;
 import java.util.function.Supplier;
 
 /** The sandboxes that live now, by id, and the removal of all that one of them holds. */
 public final class Sandboxes {
+  private static final System.Logger LOG = System.getLogger(Sandboxes.class.getName());
+
   private final StateStore store;
   private final ImageLedger ledger;
   private final MemoryStore memory;
   private final DiskLayers layers;
   private final ConcurrentSkipListMap<SandboxId, Sandbox> live = new ConcurrentSkipListMap<>();
+
+  /** Sandboxes that are gone and whose rows could not be removed. */
+  private final Set<String> stale = new ConcurrentSkipListSet<>();
 
   public Sandboxes(StateStore store, ImageLedger ledger, MemoryStore memory, DiskLayers layers) {
     this.store = store;
@@ -89,31 +96,73 @@ public final class Sandboxes {
     return "sandbox " + id;
   }
 
-  /** Ends a sandbox and removes all it holds. */
+  /**
+   * Ends a sandbox and removes all it holds. It stays listed, and says that it is being killed,
+   * until nothing is left of it: when this throws, calling it again goes on where it failed.
+   *
+   * @throws ForkdException NOT_FOUND; UNAVAILABLE when its process or its cgroup does not go away
+   */
   public void kill(SandboxId id) {
-    Sandbox sandbox = live.remove(id);
-    if (sandbox == null) {
+    Sandbox sandbox = get(id);
+    end(sandbox);
+    if (!live.remove(id, sandbox)) {
       throw notFound(id);
     }
-    end(sandbox);
   }
 
   /** The same for one that is not listed. */
   public void end(Sandbox sandbox) {
     String id = sandbox.id().value();
-    store
-        .findSandbox(id)
-        .ifPresent(row -> store.updateSandbox(row.withState(SandboxState.KILLING)));
+    tryToWrite(
+        "note that " + id + " is being removed",
+        () ->
+            store
+                .findSandbox(id)
+                .ifPresent(row -> store.updateSandbox(row.withState(SandboxState.KILLING))));
     sandbox.kill();
     remove(id);
   }
 
-  /** Removes the files, the images nobody else needs and the row of a sandbox without a process. */
+  /**
+   * Removes the files, the images nobody else needs and the row of a sandbox without a process.
+   * Files first: on a full disk there is room to remove the row only afterwards. What cannot be
+   * removed is told in the log and owned by nobody from now on: a row is tried again whenever
+   * another is removed, and the next start sweeps up both.
+   */
   public void remove(String id) {
+    letGo(id);
+    stale.add(id);
+    removeStaleRows();
+  }
+
+  /** Removes the files and the images nobody else needs; its row stays. */
+  public void letGo(String id) {
     for (String image : ledger.release(holder(id))) {
-      memory.delete(image);
-      layers.delete(image);
+      tryToWrite("delete memory image " + image + " of " + id, () -> memory.delete(image));
+      tryToWrite("delete disk layer " + image + " of " + id, () -> layers.delete(image));
     }
-    store.deleteSandbox(id);
+  }
+
+  /** Tries again to remove the rows of sandboxes that are gone. */
+  public void removeStaleRows() {
+    for (String id : List.copyOf(stale)) {
+      if (tryToWrite("delete the row of sandbox " + id, () -> store.deleteSandbox(id))) {
+        stale.remove(id);
+      } else {
+        // The store is out of order: it will be no different with the next.
+        return;
+      }
+    }
+  }
+
+  /** Whether it succeeded. A removal does not stop because something cannot be written down. */
+  private static boolean tryToWrite(String what, Runnable work) {
+    try {
+      work.run();
+      return true;
+    } catch (ForkdException e) {
+      LOG.log(System.Logger.Level.WARNING, "{0}: {1}", what, e.message());
+      return false;
+    }
   }
 }

@@ -2,6 +2,7 @@ package dev.forkd.testkit;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.fault.FaultPoint;
 import dev.forkd.linux.PageBuffer;
 import dev.forkd.linux.PageRuns;
 import dev.forkd.linux.ProcessIdentity;
@@ -36,13 +37,40 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
 
 /**
  * A monitor without guests: a sleeping process stands for each VM, and everything the port promises
- * about processes, sockets, pausing and disks is kept. What a guest does is not.
+ * about processes, sockets, pausing and disks is kept. What a guest does is not, but for a {@link
+ * FakeGuest} who answers as its agent.
+ *
+ * <p>Each step can be made to fail: {@code vmm.} and the command ({@code pause}, {@code resume},
+ * {@code save}, {@code add-overlay}, {@code switch-overlay}, {@code stack-overlay}, {@code
+ * drop-overlay}), {@code attach}, {@code restore}, {@code copier}, {@code freeze}, {@code copy},
+ * {@code finish}, {@code read} or {@code kill}.
  */
 public final class FakeVmm implements Vmm {
   private final ConcurrentHashMap<Integer, FakeVm> vms = new ConcurrentHashMap<>();
+  private final FaultPoint faults;
+  private final Optional<Function<String, FakeGuest>> guests;
+
+  /** Nothing fails, and nobody answers on the agent's sockets. */
+  public FakeVmm() {
+    this(_ -> {}, Optional.empty());
+  }
+
+  /**
+   * @param faults hears of each step
+   * @param guests gives the guest of a VM by its name
+   */
+  public FakeVmm(FaultPoint faults, Function<String, FakeGuest> guests) {
+    this(faults, Optional.of(guests));
+  }
+
+  private FakeVmm(FaultPoint faults, Optional<Function<String, FakeGuest>> guests) {
+    this.faults = faults;
+    this.guests = guests;
+  }
 
   @Override
   public VmmCapabilities capabilities() {
@@ -57,6 +85,7 @@ public final class FakeVmm implements Vmm {
 
   @Override
   public RunningVm restore(RestoreSpec spec) {
+    faults.reach("vmm.restore");
     if (!Files.isReadable(spec.devices())) {
       throw new ForkdException(
           ErrorCode.INTERNAL, "device state " + spec.devices() + " cannot be read");
@@ -81,6 +110,7 @@ public final class FakeVmm implements Vmm {
       ServerSocketChannel server =
           ServerSocketChannel.open(StandardProtocolFamily.UNIX)
               .bind(UnixDomainSocketAddress.of(name.agentSocket()));
+      guests.map(known -> known.apply(name.id())).ifPresent(guest -> guest.serve(server));
       FakeVm vm = new FakeVm(name, process.toHandle(), server, memoryBytes, disk, paused);
       vms.put(pid, vm);
       return vm;
@@ -95,6 +125,7 @@ public final class FakeVmm implements Vmm {
 
   @Override
   public RunningVm attach(AttachSpec spec) {
+    faults.reach("vmm.attach");
     FakeVm vm = vms.get(spec.pid());
     if (vm == null || !new ProcessIdentity(spec.pid(), spec.startTicks()).isAlive()) {
       throw new ForkdException(
@@ -163,6 +194,7 @@ public final class FakeVmm implements Vmm {
     }
 
     private void run(VmCommand command) {
+      faults.reach("vmm." + step(command));
       switch (command) {
         case VmCommand.Pause _ -> paused = true;
         case VmCommand.Resume _ -> paused = false;
@@ -183,6 +215,18 @@ public final class FakeVmm implements Vmm {
         case VmCommand.DropOverlay(DiskLayer overlay) ->
             require(opened.remove(overlay), "overlay " + overlay.id() + " is not open");
       }
+    }
+
+    private static String step(VmCommand command) {
+      return switch (command) {
+        case VmCommand.Pause _ -> "pause";
+        case VmCommand.Resume _ -> "resume";
+        case VmCommand.SaveDevices _ -> "save";
+        case VmCommand.AddOverlay _ -> "add-overlay";
+        case VmCommand.SwitchOverlay _ -> "switch-overlay";
+        case VmCommand.StackOverlay _ -> "stack-overlay";
+        case VmCommand.DropOverlay _ -> "drop-overlay";
+      };
     }
 
     private void save(Path file) {
@@ -224,7 +268,8 @@ public final class FakeVmm implements Vmm {
 
         @Override
         public void read(PageRuns pages, PageBuffer into) {
-          require(pages.pages() == 0, "a fake guest has written no page");
+          // A fake guest has written no page: what there is is what was there before.
+          faults.reach("vmm.read");
         }
       };
     }
@@ -241,6 +286,7 @@ public final class FakeVmm implements Vmm {
 
     @Override
     public VmCopier copier(boolean owned) {
+      faults.reach("vmm.copier");
       return new FakeCopier(this, owned);
     }
 
@@ -256,6 +302,7 @@ public final class FakeVmm implements Vmm {
 
     @Override
     public void kill() {
+      faults.reach("vmm.kill");
       handle.destroyForcibly();
       handle.onExit().orTimeout(10, TimeUnit.SECONDS).join();
       close();
@@ -290,12 +337,14 @@ public final class FakeVmm implements Vmm {
 
     @Override
     public void freeze() {
+      faults.reach("vmm.freeze");
       FakeVm.require(source.paused, "the VM runs");
       frozen = true;
     }
 
     @Override
     public PendingVm copy() {
+      faults.reach("vmm.copy");
       FakeVm.require(frozen && source.handle.isAlive(), "the source is not frozen");
       try {
         return new FakePending(new ProcessBuilder("sleep", "3600").start(), source);
@@ -338,6 +387,7 @@ public final class FakeVmm implements Vmm {
 
     @Override
     public RunningVm finish(VmName name) {
+      faults.reach("vmm.finish");
       finished = true;
       return adopt(process, name, source.memoryBytes, disk, true);
     }

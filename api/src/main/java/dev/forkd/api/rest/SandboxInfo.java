@@ -12,7 +12,8 @@ import java.util.OptionalLong;
  * @param guestAddr constant; kept for old clients
  * @param pid the VMM's process on the daemon's host
  * @param isolation {@code kvm} or {@code emulation}
- * @param state {@code created}, {@code idle}, {@code running} or {@code failed}
+ * @param state {@code created}, {@code idle}, {@code running}, {@code failed}, or {@code killing}
+ *     while its removal is not over
  * @param divergedBytes guest memory of its own, not shared with its snapshot
  */
 public record SandboxInfo(
