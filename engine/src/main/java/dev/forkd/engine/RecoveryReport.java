@@ -7,7 +7,8 @@ import java.util.stream.Stream;
  * What the engine found when it took over a data directory.
  *
  * @param adopted sandboxes that were alive and provably ours
- * @param settled operations that were half done: finished or undone
+ * @param settled operations that were half done: finished or undone; sandboxes that could not be
+ *     adopted and are kept as failed
  * @param reaped things without an owner that were removed
  */
 public record RecoveryReport(List<String> adopted, List<String> settled, List<String> reaped) {

@@ -2,6 +2,7 @@ package dev.forkd.local;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.RecoveryReport;
 import dev.forkd.fork.Forker;
@@ -25,9 +26,17 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
@@ -40,10 +49,20 @@ final class Recovery {
   private static final String PROCESS_PREFIX = "forkd-";
   private static final Duration KILL_PATIENCE = Duration.ofSeconds(5);
 
+  /** Adoptions under way at once: most of each is waiting for a guest or for QEMU. */
+  private static final int ADOPTIONS = 16;
+
+  /** Failed sandboxes that are kept with their reason; the newest. */
+  private static final int FAILED_MAX = 1000;
+
+  private static final System.Logger LOG = System.getLogger(Recovery.class.getName());
+
   private final Forker.Parts parts;
-  private final List<String> adopted = new ArrayList<>();
+  private final Set<String> adopted = new LinkedHashSet<>();
   private final List<String> settled = new ArrayList<>();
-  private final List<String> reaped = new ArrayList<>();
+
+  /** Those that look for sandboxes add to it side by side. */
+  private final List<String> reaped = Collections.synchronizedList(new ArrayList<>());
 
   Recovery(Forker.Parts parts) {
     this.parts = parts;
@@ -51,19 +70,13 @@ final class Recovery {
 
   RecoveryReport run() {
     settled.addAll(parts.snapshots().load());
-    for (SandboxRow row : parts.store().listSandboxes()) {
-      recover(row);
-    }
+    recoverSandboxes(parts.store().listSandboxes());
     sweepProcesses();
     sweepCgroups();
     sweepFolder(parts.dir().snapshots(), tags(), "snapshot folder ");
     sweepSockets();
     sweepImages();
-    return new RecoveryReport(adopted, settled, reaped);
-  }
-
-  private Set<String> live() {
-    return parts.sandboxes().all().stream().map(s -> s.id().value()).collect(Collectors.toSet());
+    return new RecoveryReport(List.copyOf(adopted), settled, reaped);
   }
 
   private Set<String> tags() {
@@ -72,33 +85,114 @@ final class Recovery {
         .collect(Collectors.toSet());
   }
 
-  private void recover(SandboxRow row) {
-    if (row.state() == SandboxState.LIVE) {
-      try {
-        adopt(row);
-        adopted.add(row.id());
-        return;
-      } catch (ForkdException e) {
-        reaped.add("sandbox " + row.id() + ": " + e.message());
-      }
-    } else if (row.state() == SandboxState.FAILED) {
-      reaped.add("sandbox " + row.id() + ", which had failed");
-    } else {
-      settled.add(
-          (row.state() == SandboxState.STARTING ? "undone: fork of " : "finished: removal of ")
-              + row.id());
-    }
-    end(new ProcessIdentity(row.pid(), row.startTicks()));
-    parts.sandboxes().remove(row.id());
+  /** What became of one stored sandbox. */
+  private sealed interface Found {
+    record Adopted() implements Found {}
+
+    /** It has ended, now or earlier, and is kept for its reason. */
+    record Failed(SandboxRecord record) implements Found {}
+
+    /** What was begun with it is undone or finished. */
+    record Settled(String what) implements Found {}
+
+    record Damaged(String why) implements Found {}
   }
 
-  private void adopt(SandboxRow row) {
-    SandboxRecord record = SandboxRecord.fromJson(row.detailJson());
+  private void recoverSandboxes(List<SandboxRow> rows) {
+    Map<String, Cgroup> groups = cgroups();
+    // All that is needed is held before anything is let go.
+    rows.stream()
+        .filter(row -> row.state() == SandboxState.LIVE || row.state() == SandboxState.FAILED)
+        .forEach(this::hold);
+    Map<SandboxRow, Future<Found>> finding = new LinkedHashMap<>();
+    try (ExecutorService finders = Threads.virtualExecutor("adopt", ADOPTIONS)) {
+      rows.forEach(row -> finding.put(row, finders.submit(() -> find(row, groups))));
+    }
+    List<SandboxRow> failed = new ArrayList<>();
+    finding.forEach((row, future) -> {
+      switch (result(future)) {
+        case Found.Adopted _ -> adopted.add(row.id());
+        case Found.Failed(SandboxRecord record) -> {
+          if (row.state() == SandboxState.LIVE) {
+            settled.add("failed: sandbox " + row.id() + ": " + record.failure().orElse(""));
+          }
+          // Of one that has failed only the row stays.
+          parts.sandboxes().letGo(row.id());
+          failed.add(row.withProcess(0, 0).withDetail(record.toJson()));
+        }
+        case Found.Settled(String what) -> {
+          settled.add(what + row.id());
+          parts.sandboxes().remove(row.id());
+        }
+        case Found.Damaged(String why) -> {
+          reaped.add("sandbox " + row.id() + ": " + why);
+          parts.sandboxes().remove(row.id());
+        }
+      }
+    });
+    keepFailed(failed);
+  }
+
+  private void hold(SandboxRow row) {
+    try {
+      parts
+          .ledger()
+          .hold(Sandboxes.holder(row.id()), SandboxRecord.fromJson(row.detailJson()).images());
+    } catch (ForkdException e) {
+      // Whoever adopts it says so.
+      return;
+    }
+  }
+
+  private static Found result(Future<Found> future) {
+    try {
+      return future.get();
+    } catch (ExecutionException e) {
+      throw e.getCause() instanceof ForkdException known
+          ? known
+          : new ForkdException(ErrorCode.INTERNAL, "recover a sandbox", e.getCause());
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while recovering", e);
+    }
+  }
+
+  /** On one of several threads. When this returns, what is not adopted has no process. */
+  private Found find(SandboxRow row, Map<String, Cgroup> groups) {
+    Found found =
+        switch (row.state()) {
+          case STARTING -> new Found.Settled("undone: fork of ");
+          case KILLING -> new Found.Settled("finished: removal of ");
+          case LIVE, FAILED -> take(row, groups);
+        };
+    if (!(found instanceof Found.Adopted)) {
+      end(new ProcessIdentity(row.pid(), row.startTicks()));
+    }
+    return found;
+  }
+
+  private Found take(SandboxRow row, Map<String, Cgroup> groups) {
+    SandboxRecord record;
+    try {
+      record = SandboxRecord.fromJson(row.detailJson());
+    } catch (ForkdException e) {
+      return new Found.Damaged(e.message());
+    }
+    if (row.state() == SandboxState.FAILED) {
+      return new Found.Failed(record);
+    }
+    try {
+      adopt(row, record, Optional.ofNullable(groups.get(parts.dir().cgroupName(row.id()))));
+      return new Found.Adopted();
+    } catch (ForkdException e) {
+      return new Found.Failed(
+          record.withFailure("it could not be taken over by a new daemon: " + e.message()));
+    }
+  }
+
+  /** Takes a sandbox over, or leaves nothing of it here. */
+  private void adopt(SandboxRow row, SandboxRecord record, Optional<Cgroup> cgroup) {
     VmName name = new VmName(record.id(), parts.dir().runtimeDir());
-    DiskChain believed =
-        new DiskChain(
-            record.disk().stream().map(ref -> Layers.layer(ref, parts.layers())).toList(),
-            parts.layers().layer(record.activeLayer(), DiskLayer.Format.QCOW2));
     RunningVm vm =
         parts
             .vmm()
@@ -106,44 +200,93 @@ final class Recovery {
                 new AttachSpec(
                     name,
                     new VmHardware(record.memoryMib()),
-                    believed,
+                    disk(record),
                     Math.toIntExact(row.pid()),
                     row.startTicks(),
                     record.ramInode()));
+    // QEMU knows best which layers it writes: a branch may have been cut short.
+    SandboxRecord actual =
+        record.withDisk(
+            vm.disk().base().stream().map(Layers::ref).toList(), vm.disk().active().id());
+    parts.ledger().hold(Sandboxes.holder(record.id()), actual.images());
+    Sandbox sandbox;
     try {
-      // QEMU knows best which layers it writes: a branch may have been cut short.
-      SandboxRecord actual =
-          record.withDisk(
-              vm.disk().base().stream().map(Layers::ref).toList(), vm.disk().active().id());
-      Sandbox sandbox =
-          new Sandbox(
-              actual,
-              vm,
-              parts.agents(),
-              !vm.paused(),
-              parts.host().isolation(),
-              cgroup(record.id()),
-              parts.shared());
-      parts.ledger().hold(Sandboxes.holder(record.id()), actual.images());
-      parts.sandboxes().add(sandbox);
-      parts.sandboxes().save(actual.id(), () -> actual);
+      sandbox = sandbox(actual, vm, !vm.paused(), cgroup);
+    } catch (RuntimeException e) {
+      vm.close();
+      throw e;
+    }
+    try {
       parts.shared().handshake().remember(actual.certificate());
       if (actual.certificate().state() == Certificate.State.VERIFIED) {
         sandbox.resynchronize();
       } else {
         sandbox.doubtHandshake();
       }
+      parts.sandboxes().save(actual.id(), sandbox::record);
     } catch (RuntimeException e) {
-      vm.close();
+      end(sandbox);
       throw e;
+    }
+    // Only what is wholly ours is listed.
+    parts.sandboxes().add(sandbox);
+  }
+
+  private Sandbox sandbox(
+      SandboxRecord record, RunningVm vm, boolean running, Optional<Cgroup> cgroup) {
+    return new Sandbox(
+        record, vm, parts.agents(), running, parts.host().isolation(), cgroup, parts.shared());
+  }
+
+  private DiskChain disk(SandboxRecord record) {
+    return new DiskChain(
+        record.disk().stream().map(ref -> Layers.layer(ref, parts.layers())).toList(),
+        parts.layers().layer(record.activeLayer(), DiskLayer.Format.QCOW2));
+  }
+
+  private static void end(Sandbox sandbox) {
+    try {
+      sandbox.kill();
+    } catch (ForkdException e) {
+      // Its process is ended by its number next, and its cgroup is swept up.
+      LOG.log(System.Logger.Level.DEBUG, "end {0}: {1}", sandbox.id(), e.message());
     }
   }
 
-  private Optional<Cgroup> cgroup(String id) {
+  private void keepFailed(List<SandboxRow> failed) {
+    failed.sort(Comparator.comparingLong(SandboxRow::createdUnixMillis).reversed());
+    for (SandboxRow row : failed.subList(0, Math.min(FAILED_MAX, failed.size()))) {
+      SandboxRecord record = SandboxRecord.fromJson(row.detailJson());
+      try {
+        parts.store().updateSandbox(row.withState(SandboxState.FAILED));
+      } catch (ForkdException e) {
+        // Then the next start finds it as this one did.
+        LOG.log(
+            System.Logger.Level.WARNING, "note that {0} has failed: {1}", row.id(), e.message());
+      }
+      parts
+          .sandboxes()
+          .add(
+              sandbox(
+                  record,
+                  new GoneVm(row.id(), disk(record), (long) record.memoryMib() << 20),
+                  false,
+                  Optional.empty()));
+    }
+    for (SandboxRow row : failed.subList(Math.min(FAILED_MAX, failed.size()), failed.size())) {
+      reaped.add("sandbox " + row.id() + ", which failed before " + FAILED_MAX + " others did");
+      parts.sandboxes().remove(row.id());
+    }
+  }
+
+  /** By name. The whole hierarchy is looked through for them, so once for all. */
+  private Map<String, Cgroup> cgroups() {
     try {
-      return Cgroup.find(parts.cgroups(), parts.dir().cgroupName(id));
+      return Cgroup.listOwned(parts.cgroups(), parts.dir().cgroupPrefix()).stream()
+          .collect(Collectors.toMap(Cgroup::name, group -> group));
     } catch (IOException e) {
-      return Optional.empty();
+      LOG.log(System.Logger.Level.WARNING, "look for cgroups: {0}", e.getMessage());
+      return Map.of();
     }
   }
 
@@ -164,10 +307,10 @@ final class Recovery {
 
   private void sweepProcesses() {
     try {
-      Set<String> live = live();
       for (ProcessIdentity.Owned owned :
           ProcessIdentity.owned(PROCESS_PREFIX, List.of(parts.dir().runtimeDir()))) {
-        if (!live.contains(owned.id()) && owned.process().pid() != ProcessHandle.current().pid()) {
+        if (!adopted.contains(owned.id())
+            && owned.process().pid() != ProcessHandle.current().pid()) {
           end(owned.process());
           reaped.add("process " + owned.process().pid() + " of " + owned.id());
         }
@@ -181,7 +324,7 @@ final class Recovery {
     String prefix = parts.dir().cgroupPrefix();
     try {
       for (Cgroup group : Cgroup.listOwned(parts.cgroups(), prefix)) {
-        if (!live().contains(group.name().substring(prefix.length()))) {
+        if (!adopted.contains(group.name().substring(prefix.length()))) {
           group.destroy();
           reaped.add("cgroup " + group.name());
         }
@@ -201,11 +344,10 @@ final class Recovery {
   }
 
   private void sweepSockets() {
-    Set<String> live = live();
     for (Path socket : list(parts.dir().runtimeDir())) {
       String file = String.valueOf(socket.getFileName());
       int dot = file.lastIndexOf('.');
-      if (dot > 0 && !live.contains(file.substring(0, dot))) {
+      if (dot > 0 && !adopted.contains(file.substring(0, dot))) {
         delete(socket);
         reaped.add("runtime file " + file);
       }

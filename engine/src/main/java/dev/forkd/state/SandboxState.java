@@ -6,7 +6,10 @@ public enum SandboxState {
   STARTING,
   /** Answered to the caller. After a crash it is adopted, or becomes FAILED. */
   LIVE,
-  /** Lost its process or hit a limit; kept with its reason until deleted. */
+  /**
+   * Lost its process or hit a limit; kept with its reason until deleted. After a restart nothing
+   * else is left of it, and of very many only the newest.
+   */
   FAILED,
   /** Its removal has begun. After a crash it is finished. */
   KILLING
