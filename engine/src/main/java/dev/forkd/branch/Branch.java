@@ -99,9 +99,13 @@ final class Branch implements AutoCloseable {
                       source.vm(), copy(), folder.resolve(SnapshotFiles.DEVICES), mode));
           pause(grip, opening);
         }
+      } finally {
+        // Also when it failed after that: what the source writes to now must be known to be needed.
+        if (source.vm().disk().active().equals(overlay)) {
+          source.diskChanged();
+        }
       }
       disk = frozen;
-      source.diskChanged();
     }
   }
 

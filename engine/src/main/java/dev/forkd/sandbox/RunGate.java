@@ -217,6 +217,11 @@ final class RunGate implements AutoCloseable {
       return wasRunning;
     }
 
+    /** It stands still, whatever it did before. */
+    void stopped() {
+      running = false;
+    }
+
     /** Lets go; allowed only for the thread that took it. */
     @Override
     public void close() {

@@ -363,6 +363,11 @@ public final class Sandbox {
       return agent;
     }
 
+    /** The VM stands still and could not be resumed: the next request tries again. */
+    public void stopped() {
+      grip.stopped();
+    }
+
     /** Lets go; only by the thread that took it. A second time is harmless. */
     @Override
     public void close() {
