@@ -1,14 +1,15 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.DefaultTemplate;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.KnownTemplate;
 import dev.forkd.api.rest.CertificateInfo;
 import dev.forkd.api.rest.EvalResponse;
 import dev.forkd.api.rest.ExecResponse;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.sdk.Command;
 import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.sdk.Sandbox;
 import dev.forkd.sdk.Snapshot;
 import dev.forkd.sdk.TemplateRecipe;
@@ -62,7 +63,7 @@ final class Quickstart {
   }
 
   void run(Forkd forkd) {
-    Snapshot template = step("template " + DefaultTemplate.TAG, () -> template(forkd));
+    Snapshot template = step("template " + KnownTemplate.PYTHON.tag(), () -> template(forkd));
     try {
       tour(forkd, template);
     } catch (RuntimeException | Error e) {
@@ -96,16 +97,47 @@ final class Quickstart {
   }
 
   private Done<Snapshot> template(Forkd forkd) {
-    TemplateRecipe recipe = TemplateRecipe.ofPackages(DefaultTemplate.PACKAGES).andWarm(CODE);
-    Snapshot made =
-        forkd.buildTemplate(
-            DefaultTemplate.TAG.value(), recipe, line -> err.println("    " + line));
+    Snapshot made;
+    try {
+      made =
+          forkd.buildTemplate(
+              KnownTemplate.PYTHON.tag().value(),
+              TemplateRecipe.of(KnownTemplate.PYTHON),
+              line -> err.println("    " + line));
+    } catch (ForkdApiException e) {
+      if (e.code() != ErrorCode.ALREADY_EXISTS) {
+        throw e;
+      }
+      made = madeDifferently(forkd, e);
+    }
     return new Done<>(
         made,
         made.info().memoryMib()
             + " MiB guest, "
             + Format.bytes(made.info().memoryBytes())
             + " stored");
+  }
+
+  /**
+   * One that was made to a recipe of its user's or of an earlier forkd. It is not ours to replace,
+   * and the tour needs no more than a template with numpy.
+   */
+  private Snapshot madeDifferently(Forkd forkd, ForkdApiException refusal) {
+    Snapshot there = forkd.snapshot(KnownTemplate.PYTHON.tag().value());
+    if (!there.info().template() || !there.info().bootable()) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "quickstart needs a template '"
+              + there.tag()
+              + "', and what has that name is none that can be forked: remove it (forkd rmi "
+              + there.tag()
+              + ") or replace it (forkd template build "
+              + there.tag()
+              + " --replace)",
+          refusal);
+    }
+    err.println("    template '" + there.tag() + "' is there already, made differently");
+    return there;
   }
 
   private Done<List<Sandbox>> fork(Snapshot from, int count) {

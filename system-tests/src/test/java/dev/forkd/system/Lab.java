@@ -34,7 +34,7 @@ import java.util.stream.Stream;
  * few words in which they speak. One engine at a time has it.
  */
 final class Lab {
-  static final Tag PYTHON = new Tag("python");
+  static final Tag PYTHON = KnownTemplate.PYTHON.tag();
 
   static final Duration PATIENCE = Duration.ofMinutes(1);
 
@@ -55,7 +55,7 @@ final class Lab {
       }
       ForkdEngine engine = EngineFactory.open(new EngineConfig(DATA_DIR, 4, true));
       try {
-        engine.bake(python(PYTHON, 512), line -> System.out.println("bake: " + line));
+        bake(engine, KnownTemplate.PYTHON);
       } catch (RuntimeException e) {
         // Or the next test would find the directory in use, and not the reason.
         engine.close();
@@ -74,28 +74,19 @@ final class Lab {
 
   /** Bakes a template that forkd knows; one that an older source has left is made anew. */
   static synchronized void bake(KnownTemplate known) {
+    bake(engine(), known);
+  }
+
+  private static void bake(ForkdEngine engine, KnownTemplate known) {
     TemplateSpec spec = TemplateSpec.of(known);
     try {
-      engine().bake(spec, line -> System.out.println("bake: " + line));
+      engine.bake(spec, line -> System.out.println("bake: " + line));
     } catch (ForkdException e) {
       if (e.code() != ErrorCode.ALREADY_EXISTS) {
         throw e;
       }
-      engine().bake(spec.replacing(true), line -> System.out.println("bake: " + line));
+      engine.bake(spec.replacing(true), line -> System.out.println("bake: " + line));
     }
-  }
-
-  static TemplateSpec python(Tag tag, int memoryMib) {
-    return new TemplateSpec(
-        tag,
-        new TemplateSpec.Source.Packages(List.of("python3", "python3-numpy")),
-        Optional.empty(),
-        memoryMib,
-        2048,
-        List.of(),
-        List.of(),
-        Duration.ofMinutes(2),
-        false);
   }
 
   /** Ends every workspace and sandbox and removes every snapshot but {@code python}. */
