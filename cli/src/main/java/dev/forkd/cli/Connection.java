@@ -46,10 +46,10 @@ final class Connection {
   Forkd open(PrintWriter progress) {
     String named = first(url, environment.getOrDefault("FORKD_URL", ""));
     if (!named.isEmpty()) {
-      return client(named, token(dataDir().tokenFile()));
+      return client(Forkd.builder().url(named), token(dataDir().tokenFile()));
     }
     DaemonFile daemon = new DaemonStarter(dataDir(), environment, progress).findOrStart();
-    return client(daemon.url(), token(Path.of(daemon.tokenFile())));
+    return client(daemon.client(), token(Path.of(daemon.tokenFile())));
   }
 
   private String token(Path file) {
@@ -75,7 +75,7 @@ final class Connection {
     return one.isEmpty() ? other : one;
   }
 
-  private static Forkd client(String address, String secret) {
-    return Forkd.builder().url(address).token(secret).timeout(REQUEST_TIMEOUT).build();
+  private static Forkd client(Forkd.Builder address, String secret) {
+    return address.token(secret).timeout(REQUEST_TIMEOUT).build();
   }
 }

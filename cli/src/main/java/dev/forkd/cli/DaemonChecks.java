@@ -1,19 +1,22 @@
 package dev.forkd.cli;
 
+import dev.forkd.api.ForkdException;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.ForkdApiException;
 import java.io.IOException;
-import java.net.HttpURLConnection;
-import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermission;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 
 /** Whether a daemon answers, and whether it knows our token. */
 final class DaemonChecks {
-  private static final int TIMEOUT_MILLIS = 2000;
+  private static final Duration TIMEOUT = Duration.ofSeconds(2);
   private static final String MEANING = "serves the API; commands start one when none runs";
   private static final String TOKEN_MEANING = "keeps other users of this host out";
 
@@ -27,21 +30,32 @@ final class DaemonChecks {
 
   List<Check> all() {
     Optional<DaemonFile> running = DaemonFile.ofLiveDaemon(dataDir);
-    String url = environment.getOrDefault("FORKD_URL", running.map(DaemonFile::url).orElse(""));
-    if (url.isEmpty()) {
-      return List.of(
-          Check.pass("daemon", "none runs; the next command starts one", MEANING), tokenFile());
+    String named = environment.getOrDefault("FORKD_URL", "");
+    if (!named.isEmpty()) {
+      return ask(named, "", running, () -> Forkd.builder().url(named));
     }
-    try {
-      int alive = status(url + "/healthz", "");
-      if (alive != 200) {
-        return List.of(silent(url, "answers HTTP " + alive), tokenFile());
+    return running
+        .map(daemon -> ask(daemon.url(), who(daemon), running, daemon::client))
+        .orElseGet(() ->
+            List.of(
+                Check.pass("daemon", "none runs; the next command starts one", MEANING),
+                tokenFile()));
+  }
+
+  private List<Check> ask(
+      String url, String who, Optional<DaemonFile> running, Supplier<Forkd.Builder> address) {
+    try (Forkd client = address.get().token(token(running)).timeout(TIMEOUT).build()) {
+      try {
+        client.snapshots();
+      } catch (ForkdApiException e) {
+        if (e.status() == 0 || !client.isHealthy()) {
+          return List.of(silent(url, "does not answer: " + e.message()), tokenFile());
+        }
+        return List.of(Check.pass("daemon", url + who, MEANING), refused(e.status()));
       }
-      Check daemon = Check.pass("daemon", url + running.map(DaemonChecks::who).orElse(""), MEANING);
-      int known = status(url + "/v1/snapshots", token(running));
-      return List.of(daemon, known == 200 ? tokenFile() : refused(known));
-    } catch (IOException | IllegalArgumentException e) {
-      return List.of(silent(url, "does not answer: " + e.getMessage()), tokenFile());
+      return List.of(Check.pass("daemon", url + who, MEANING), tokenFile());
+    } catch (ForkdException | IOException e) {
+      return List.of(silent(url, "cannot be asked: " + e.getMessage()), tokenFile());
     }
   }
 
@@ -92,21 +106,6 @@ final class DaemonChecks {
           : Check.fail("token", file + " is open to others", TOKEN_MEANING, "chmod 600 " + file);
     } catch (IOException e) {
       return Check.fail("token", "cannot look at " + file + ": " + e, TOKEN_MEANING, "chown it");
-    }
-  }
-
-  private static int status(String url, String token) throws IOException {
-    HttpURLConnection connection =
-        (HttpURLConnection) URI.create(url).toURL().openConnection(java.net.Proxy.NO_PROXY);
-    connection.setConnectTimeout(TIMEOUT_MILLIS);
-    connection.setReadTimeout(TIMEOUT_MILLIS);
-    if (!token.isEmpty()) {
-      connection.setRequestProperty("Authorization", "Bearer " + token);
-    }
-    try {
-      return connection.getResponseCode();
-    } finally {
-      connection.disconnect();
     }
   }
 }

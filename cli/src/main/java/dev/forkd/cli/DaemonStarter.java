@@ -2,11 +2,9 @@ package dev.forkd.cli;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.sdk.Forkd;
 import java.io.IOException;
 import java.io.PrintWriter;
-import java.net.HttpURLConnection;
-import java.net.Proxy;
-import java.net.URI;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -28,7 +26,7 @@ final class DaemonStarter {
   private static final Duration GRACE = Duration.ofSeconds(3);
 
   private static final Duration POLL = Duration.ofMillis(20);
-  private static final int HEALTH_TIMEOUT_MILLIS = 2000;
+  private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(2);
   private static final int LOG_LINES = 15;
   private static final String IDLE_EXIT_SECS = "60";
 
@@ -108,18 +106,10 @@ final class DaemonStarter {
   }
 
   private static boolean answers(DaemonFile daemon) {
-    try {
-      HttpURLConnection connection =
-          (HttpURLConnection)
-              URI.create(daemon.url() + "/healthz").toURL().openConnection(Proxy.NO_PROXY);
-      connection.setConnectTimeout(HEALTH_TIMEOUT_MILLIS);
-      connection.setReadTimeout(HEALTH_TIMEOUT_MILLIS);
-      try {
-        return connection.getResponseCode() == HttpURLConnection.HTTP_OK;
-      } finally {
-        connection.disconnect();
-      }
-    } catch (IOException | IllegalArgumentException e) {
+    try (Forkd client = daemon.client().timeout(HEALTH_TIMEOUT).build()) {
+      return client.isHealthy();
+    } catch (ForkdException e) {
+      // Its address is none: a damaged file, for which no daemon answers.
       return false;
     }
   }

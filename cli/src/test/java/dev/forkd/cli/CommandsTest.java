@@ -552,7 +552,7 @@ class CommandsTest {
   @Test
   void theRunningDaemonOfTheDataDirIsUsedWithItsToken() throws Exception {
     Path token = Files.writeString(folder.resolve("token"), "secret\n");
-    daemon.answers("GET /healthz", 200, "{}");
+    daemon.answers("GET /healthz", 200, "{\"ok\":true}");
     long ticks = dev.forkd.linux.ProcessIdentity.self().startTicks();
     Files.writeString(
         folder.resolve("daemon.json"),

@@ -6,6 +6,7 @@ import com.sun.net.httpserver.HttpServer;
 import dev.forkd.linux.Userfaultfd;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.PosixFilePermissions;
@@ -88,7 +89,11 @@ class DoctorTest {
         "/",
         exchange -> {
           boolean open = exchange.getRequestURI().getPath().equals("/healthz");
-          exchange.sendResponseHeaders(open ? 200 : 401, -1);
+          byte[] body = "{\"ok\":true}".getBytes(StandardCharsets.UTF_8);
+          exchange.sendResponseHeaders(open ? 200 : 401, open ? body.length : -1);
+          if (open) {
+            exchange.getResponseBody().write(body);
+          }
           exchange.close();
         });
     server.start();

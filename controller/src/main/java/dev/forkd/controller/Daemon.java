@@ -88,7 +88,8 @@ final class Daemon implements AutoCloseable {
             self.startTicks(),
             tokenPath.toAbsolutePath().toString(),
             config.background(),
-            ForkdVersion.CURRENT);
+            ForkdVersion.CURRENT,
+            server.certificate().map(DaemonFile::sha256));
     try {
       daemonFile.write(dataDir.daemonFile());
     } catch (RuntimeException e) {

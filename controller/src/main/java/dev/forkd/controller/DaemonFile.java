@@ -3,6 +3,7 @@ package dev.forkd.controller;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.linux.ProcessIdentity;
+import dev.forkd.snapshot.SnapshotFiles;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -12,6 +13,8 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.nio.file.attribute.PosixFilePermissions;
+import java.security.cert.CertificateEncodingException;
+import java.security.cert.X509Certificate;
 import java.util.Optional;
 import java.util.Set;
 import org.slf4j.Logger;
@@ -25,12 +28,29 @@ import tools.jackson.databind.json.JsonMapper;
  *
  * @param startTicks start of its process; with the pid it names one process for good
  * @param background started by a command, ends when idle, and gives way to one in the foreground
+ * @param certificateSha256 of the certificate that it shows, so that commands on this host trust
+ *     that one, which may be signed by nobody and name other hosts; none without TLS
  */
 record DaemonFile(
-    String url, long pid, long startTicks, String tokenFile, boolean background, String version) {
+    String url,
+    long pid,
+    long startTicks,
+    String tokenFile,
+    boolean background,
+    String version,
+    Optional<String> certificateSha256) {
   private static final Logger LOG = LoggerFactory.getLogger(DaemonFile.class);
   private static final JsonMapper MAPPER =
       JsonMapper.builder().disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES).build();
+
+  /** What names a certificate: SHA-256 of its DER form, in hexadecimal digits. */
+  static String sha256(X509Certificate certificate) {
+    try {
+      return SnapshotFiles.sha256(certificate.getEncoded());
+    } catch (CertificateEncodingException e) {
+      throw new ForkdException(ErrorCode.INTERNAL, "encode the TLS certificate", e);
+    }
+  }
 
   ProcessIdentity process() {
     return new ProcessIdentity(pid, startTicks);

@@ -23,6 +23,7 @@ import java.io.IOException;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.nio.file.Files;
+import java.security.cert.X509Certificate;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.HexFormat;
@@ -58,6 +59,7 @@ public final class HttpServer implements AutoCloseable {
   private final List<Surface> surfaces;
   private final Connections connections;
   private final WebServer server;
+  private final Optional<X509Certificate> certificate;
   private volatile int port; // Set once by start; kept, as a stopped server has none.
 
   private HttpServer(
@@ -76,6 +78,7 @@ public final class HttpServer implements AutoCloseable {
     this.auth = new BearerAuth(config.token());
     this.activity = new Activity(nanoClock);
     Optional<Tls> tls = config.tls().map(HttpServer::loadTls);
+    this.certificate = tls.map(loaded -> loaded.prototype().privateKeyCertChain().getFirst());
     this.audit = AuditLog.open(config.auditLog());
     meters.auditFailures(audit::failures);
     this.transfers = new TransferGuard(config.patience());
@@ -395,6 +398,11 @@ public final class HttpServer implements AutoCloseable {
             : bind.getAddress().getHostAddress();
     String bracketed = host.contains(":") ? "[" + host + "]" : host;
     return (config.tls().isPresent() ? "https" : "http") + "://" + bracketed + ":" + port();
+  }
+
+  /** The certificate that clients are shown; none without TLS. */
+  public Optional<X509Certificate> certificate() {
+    return certificate;
   }
 
   public Activity activity() {

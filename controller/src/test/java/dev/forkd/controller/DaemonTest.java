@@ -88,6 +88,7 @@ class DaemonTest {
       assertThat(file.url()).isEqualTo(daemon.url());
       assertThat(file.process().isAlive()).isTrue();
       assertThat(file.background()).isFalse();
+      assertThat(file.certificateSha256()).isEmpty();
       assertThat(mode(dataDir().resolve("daemon.json"))).isEqualTo("rw-------");
       assertThat(mode(dataDir().resolve("token"))).isEqualTo("rw-------");
       assertThat(Files.readString(dataDir().resolve("daemon.json")))
@@ -101,6 +102,46 @@ class DaemonTest {
     String token = Files.readString(dataDir().resolve("token"));
     start(_ -> new FakeEngine()).close();
     assertThat(dataDir().resolve("token")).hasContent(token.strip());
+  }
+
+  /** Commands on this host need no authority: the file says which certificate the daemon shows. */
+  @Test
+  void aDaemonWithTlsSaysHowItIsTrusted() throws Exception {
+    DaemonConfig plain = config(Optional.empty());
+    DaemonConfig secure =
+        new DaemonConfig(
+            plain.bind(),
+            plain.dataDir(),
+            plain.tokenFile(),
+            Optional.of(TlsMaker.in(folder.resolve("tls"), "forkd.example")),
+            plain.auditLog(),
+            4,
+            false,
+            Optional.empty(),
+            false,
+            64,
+            Optional.empty());
+    try (Daemon _ =
+        Daemon.start(
+            secure,
+            _ -> new FakeEngine().withTemplate("python"),
+            InstantSource.system(),
+            System::nanoTime)) {
+      DaemonFile file = daemonFile().orElseThrow();
+      assertThat(file.url()).startsWith("https://127.0.0.1:");
+      String token = Files.readString(Path.of(file.tokenFile()));
+      try (Forkd forkd =
+              Forkd.builder()
+                  .url(file.url())
+                  .token(token)
+                  .certificate(file.certificateSha256().orElseThrow())
+                  .build();
+          Forkd stranger = Forkd.connect(file.url(), token)) {
+        assertThat(forkd.snapshots()).hasSize(1);
+        assertThatThrownBy(stranger::snapshots).isInstanceOf(ForkdApiException.class);
+      }
+    }
+    assertThat(dataDir().resolve("daemon.json")).doesNotExist();
   }
 
   @Test

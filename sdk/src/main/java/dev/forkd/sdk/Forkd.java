@@ -22,6 +22,7 @@ import java.net.http.HttpClient;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.net.http.HttpResponse;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
@@ -57,7 +58,10 @@ public final class Forkd implements AutoCloseable {
     this.transport = transport;
   }
 
-  /** Connects as the environment says: FORKD_URL and FORKD_TOKEN. */
+  /**
+   * Connects as the environment says: FORKD_URL, FORKD_TOKEN, and for HTTPS FORKD_CA_FILE, a PEM
+   * file of the authorities to trust in place of the machine's.
+   */
   public static Forkd connect() {
     return builder().build();
   }
@@ -77,10 +81,15 @@ public final class Forkd implements AutoCloseable {
     private Optional<String> token;
     private Duration timeout = Duration.ofSeconds(60);
     private Optional<SSLContext> tls = Optional.empty();
+    private final Optional<Path> authorities;
 
     Builder(Map<String, String> environment) {
       this.url = environment.getOrDefault("FORKD_URL", DEFAULT_URL);
       this.token = Optional.ofNullable(environment.get("FORKD_TOKEN")).filter(t -> !t.isBlank());
+      this.authorities =
+          Optional.ofNullable(environment.get("FORKD_CA_FILE"))
+              .filter(file -> !file.isBlank())
+              .map(Path::of);
     }
 
     public Builder url(String address) {
@@ -106,14 +115,32 @@ public final class Forkd implements AutoCloseable {
       return this;
     }
 
+    /**
+     * Trusts the one certificate with this SHA-256, whatever names it has, and no other.
+     *
+     * @param sha256 64 hexadecimal digits, of the DER form
+     */
+    public Builder certificate(String sha256) {
+      return tls(Trust.pinned(sha256));
+    }
+
+    /**
+     * The client; nothing is asked yet.
+     *
+     * @throws ForkdException INVALID_ARGUMENT when the URL is none, or the file of FORKD_CA_FILE
+     *     cannot be used
+     */
     public Forkd build() {
+      String address = checked(url);
+      if (tls.isEmpty() && address.regionMatches(true, 0, "https", 0, 5)) {
+        tls = authorities.map(Trust::authorities);
+      }
       HttpClient.Builder client =
           HttpClient.newBuilder()
               .version(HttpClient.Version.HTTP_1_1)
               .connectTimeout(Duration.ofSeconds(5));
       tls.ifPresent(client::sslContext);
-      return new Forkd(
-          new Transport(client.build(), checked(url), token.map(String::strip), timeout));
+      return new Forkd(new Transport(client.build(), address, token.map(String::strip), timeout));
     }
 
     private static String checked(String address) {

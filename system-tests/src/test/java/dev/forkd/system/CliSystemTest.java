@@ -73,6 +73,23 @@ class CliSystemTest {
     assertThat(Lab.engine().sandboxes()).extracting(SandboxView::id).isEmpty();
   }
 
+  /** Commands and doctor find a daemon with a certificate of its own, and trust that one. */
+  @Test
+  void aDaemonWithTlsIsFoundAndTrusted() throws Exception {
+    Lab.engine();
+    try (Daemon daemon = Daemon.start("--tls")) {
+      Outcome forked = forkd("fork", "python");
+      assertThat(forked.status()).as(forked.err()).isZero();
+      Outcome run = forkd("exec", forked.out().strip(), "echo", "over TLS");
+      assertThat(run).isEqualTo(new Outcome(0, "over TLS\n", ""));
+      Outcome doctor = forkd("doctor");
+      assertThat(doctor.out()).contains("✓ daemon        " + daemon.url());
+      Outcome stranger = forkd("ls", "--daemon-url", daemon.url());
+      assertThat(stranger.status()).as(stranger.out()).isEqualTo(1);
+      assertThat(stranger.err()).contains(daemon.url());
+    }
+  }
+
   /** What each child answered, the lineage, and a row for each step. */
   private static void assertTour(Outcome outcome, int children) {
     assertThat(outcome.status()).as(outcome.err()).isZero();
