@@ -35,16 +35,24 @@ final class Connection {
   private final Map<String, String> environment = System.getenv();
 
   DataDir dataDir() {
+    return DataDir.from(environment());
+  }
+
+  /** The environment as it would be if what the options say stood there. */
+  Map<String, String> environment() {
     Map<String, String> effective = new HashMap<>(environment);
-    if (!dataDir.isEmpty()) {
-      effective.put("FORKD_DATA_DIR", dataDir);
-    }
-    return DataDir.from(effective);
+    Map.of("FORKD_DATA_DIR", dataDir, "FORKD_URL", url, "FORKD_TOKEN", token)
+        .forEach((name, given) -> {
+          if (!given.isEmpty()) {
+            effective.put(name, given);
+          }
+        });
+    return effective;
   }
 
   /** A daemon to talk to; one is started in the background when none runs and none was named. */
   Forkd open(PrintWriter progress) {
-    String named = first(url, environment.getOrDefault("FORKD_URL", ""));
+    String named = environment().getOrDefault("FORKD_URL", "");
     if (!named.isEmpty()) {
       return client(Forkd.builder().url(named), token(dataDir().tokenFile()));
     }
@@ -53,7 +61,7 @@ final class Connection {
   }
 
   private String token(Path file) {
-    String given = first(token, environment.getOrDefault("FORKD_TOKEN", ""));
+    String given = environment().getOrDefault("FORKD_TOKEN", "");
     if (!given.isEmpty() || !Files.exists(file)) {
       return given;
     }
@@ -69,10 +77,6 @@ final class Connection {
               + "): set FORKD_TOKEN to the daemon's token",
           e);
     }
-  }
-
-  private static String first(String one, String other) {
-    return one.isEmpty() ? other : one;
   }
 
   private static Forkd client(Forkd.Builder address, String secret) {

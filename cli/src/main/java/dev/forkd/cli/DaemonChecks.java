@@ -91,7 +91,7 @@ final class DaemonChecks {
 
   private Check tokenFile() {
     if (!environment.getOrDefault("FORKD_TOKEN", "").isEmpty()) {
-      return Check.pass("token", "from FORKD_TOKEN", TOKEN_MEANING);
+      return Check.pass("token", "given (FORKD_TOKEN)", TOKEN_MEANING);
     }
     Path file = dataDir.tokenFile();
     if (!Files.exists(file)) {

@@ -21,12 +21,13 @@ final class DoctorCommand implements Callable<Integer> {
   @CommandLine.Option(names = "--json", description = "print one JSON object")
   private boolean json;
 
+  @CommandLine.Mixin private Connection connection;
   @CommandLine.Spec private CommandLine.Model.CommandSpec spec;
 
   @Override
   public Integer call() {
-    Map<String, String> environment = System.getenv();
-    DataDir dataDir = DataDir.from(environment);
+    Map<String, String> environment = connection.environment();
+    DataDir dataDir = connection.dataDir();
     List<Check> checks = new ArrayList<>();
     checks.addAll(new HostChecks(Path.of("/"), dataDir, environment).all());
     checks.addAll(new DaemonChecks(dataDir, environment).all());

@@ -5,6 +5,8 @@ import static java.util.stream.Collectors.joining;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.HostPackage;
 import dev.forkd.api.HostPackages;
+import dev.forkd.linux.Cgroup;
+import dev.forkd.linux.CgroupSupport;
 import dev.forkd.linux.Memfd;
 import dev.forkd.linux.Userfaultfd;
 import dev.forkd.vmm.Isolation;
@@ -25,13 +27,16 @@ final class HostChecks {
   private static final long ENOUGH_BYTES = 5 * GIB;
   private static final long LEAST_BYTES = GIB;
   private static final long MEMORY_ENOUGH_BYTES = 2 * GIB;
+  private static final String SPACE_MEANING =
+      "templates, snapshots and the children's disks live there";
 
   private final Path root;
   private final DataDir dataDir;
   private final Map<String, String> environment;
 
   /**
-   * @param root the folder that holds {@code proc} and {@code sys}: {@code /} but in tests
+   * @param root the folder that holds {@code proc}, {@code dev} and {@code sbin}: {@code /} but in
+   *     tests
    */
   HostChecks(Path root, DataDir dataDir, Map<String, String> environment) {
     this.root = root;
@@ -46,7 +51,7 @@ final class HostChecks {
     checks.add(jdk(Runtime.version()));
     checks.add(packages(HostPackages.ofThisHost()));
     checks.addAll(vmm());
-    checks.add(cgroups());
+    checks.add(cgroups(Cgroup.probe()));
     checks.addAll(guest());
     checks.add(tracing(System.getProperty("user.name", "").equals("root")));
     checks.add(userfaultfd(Userfaultfd.probe()));
@@ -90,16 +95,18 @@ final class HostChecks {
   List<Check> vmm() {
     String meaning = "the stock VMM that runs every sandbox; 7.2 to 11";
     String tierMeaning = "kvm isolates by hardware; emulation works everywhere, CPU 13 × slower";
+    QemuInstallation installation = QemuInstallation.of(environment);
     Path memory = null;
     try {
       memory = Files.createTempFile("forkd-doctor", ".probe");
       Files.delete(memory);
       VmmCapabilities found;
-      try (QemuVmm qemu =
-          new QemuVmm(QemuInstallation.ofHost(), memory, java.util.Optional.empty())) {
+      try (QemuVmm qemu = new QemuVmm(installation, memory, java.util.Optional.empty())) {
         found = qemu.capabilities();
       }
-      Check version = Check.pass("qemu", found.name() + " " + found.version(), meaning);
+      Check version =
+          Check.pass(
+              "qemu", found.name() + " " + found.version() + ", " + installation.binary(), meaning);
       if (found.isolation() == Isolation.KVM) {
         return List.of(
             version, Check.pass("acceleration", "kvm: a probe guest ran in time", tierMeaning));
@@ -107,7 +114,7 @@ final class HostChecks {
       return List.of(version, emulation(tierMeaning));
     } catch (ForkdException e) {
       return List.of(
-          Check.fail("qemu", e.message(), meaning, "apt-get install qemu-system-x86"),
+          Check.fail("qemu", e.message(), meaning, mendQemu(installation.binary())),
           Check.skip("acceleration", "no QEMU to try it with", tierMeaning));
     } catch (IOException e) {
       return List.of(
@@ -116,6 +123,22 @@ final class HostChecks {
     } finally {
       deleteQuietly(memory);
     }
+  }
+
+  /** To install what is there already would not help. */
+  private String mendQemu(String binary) {
+    if (!onPath(binary)) {
+      return environment.getOrDefault(QemuInstallation.VARIABLE, "").isBlank()
+          ? "apt-get install qemu-system-x86"
+          : QemuInstallation.VARIABLE
+              + " must name a QEMU binary, or the folder that QEMU's packages were unpacked into"
+              + " (dpkg-deb -x); unset it to take the host's";
+    }
+    return "take QEMU 7.2 or newer: from backports (Debian: apt-get install -t"
+        + " $(lsb_release -cs)-backports qemu-system-x86), or with "
+        + QemuInstallation.VARIABLE
+        + " naming another binary or the folder that newer packages were unpacked into"
+        + " (dpkg-deb -x)";
   }
 
   private Check emulation(String meaning) {
@@ -142,33 +165,18 @@ final class HostChecks {
         "give this VM real nested virtualisation (vmx or svm in /proc/cpuinfo)");
   }
 
-  Check cgroups() {
+  /** What the daemon will find out when it starts, by its own way to look. */
+  static Check cgroups(CgroupSupport found) {
     String meaning = "memory_limit_mib is enforced by a memory cgroup";
-    Path unified = root.resolve("sys/fs/cgroup");
-    Path legacy = unified.resolve("memory");
-    boolean v2 = text(unified.resolve("cgroup.controllers")).contains("memory");
-    if (!v2 && !Files.isDirectory(legacy)) {
-      return Check.warn(
-          "cgroups",
-          "no memory controller in " + unified,
-          meaning,
-          "boot with cgroup v2 (systemd does) or mount cgroup v1's memory controller;"
-              + " until then a fork with memory_limit_mib is refused");
-    }
-    String kind = v2 ? "v2" : "v1";
-    Path probe = (v2 ? unified : legacy).resolve("forkd-doctor-" + ProcessHandle.current().pid());
-    try {
-      Files.createDirectory(probe);
-      Files.delete(probe);
-      return Check.pass("cgroups", kind + ", groups can be made", meaning);
-    } catch (IOException e) {
-      return Check.warn(
-          "cgroups",
-          kind + ", but this user may not make groups",
-          meaning,
-          "run the daemon as root or in a delegated scope (systemd-run --user --scope -p Delegate=yes);"
-              + " until then a fork with memory_limit_mib is refused");
-    }
+    return found instanceof CgroupSupport.None none
+        ? Check.warn(
+            "cgroups",
+            none.reason(),
+            meaning,
+            "start the daemon as root or in a delegated scope (systemd-run --user --scope -p"
+                + " Delegate=yes ./forkd serve), on a system with cgroup v2 or v1's memory"
+                + " controller; until then a fork with memory_limit_mib is refused")
+        : Check.pass("cgroups", found.describe(), meaning);
   }
 
   List<Check> guest() {
@@ -272,21 +280,23 @@ final class HostChecks {
   }
 
   Check space() {
-    String meaning = "templates, snapshots and the children's disks live there";
     Path folder = dataDir.existing();
     try {
-      long free = Files.getFileStore(folder).getUsableSpace();
-      String found = Format.bytes(free) + " free in " + folder;
-      String mend = "free some (forkd images; forkd rmi TAG) or set FORKD_DATA_DIR elsewhere";
-      if (free >= ENOUGH_BYTES) {
-        return Check.pass("space", found, meaning);
-      }
-      return free >= LEAST_BYTES
-          ? Check.warn("space", found, meaning, mend)
-          : Check.fail("space", found, meaning, mend);
+      return space(Files.getFileStore(folder).getUsableSpace(), folder);
     } catch (IOException e) {
-      return Check.fail("space", e.toString(), meaning, "set FORKD_DATA_DIR elsewhere");
+      return Check.fail("space", e.toString(), SPACE_MEANING, "set FORKD_DATA_DIR elsewhere");
     }
+  }
+
+  static Check space(long freeBytes, Path folder) {
+    String found = Format.bytes(freeBytes) + " free in " + folder;
+    String mend = "free some (forkd images; forkd rmi TAG) or set FORKD_DATA_DIR elsewhere";
+    if (freeBytes >= ENOUGH_BYTES) {
+      return Check.pass("space", found, SPACE_MEANING);
+    }
+    return freeBytes >= LEAST_BYTES
+        ? Check.warn("space", found, SPACE_MEANING, mend)
+        : Check.fail("space", found, SPACE_MEANING, mend);
   }
 
   /** Guest memory is shared from memory files (tmpfs inside the kernel), so these must work. */
@@ -317,11 +327,17 @@ final class HostChecks {
             "apt-get install iproute2 nftables");
   }
 
+  /** A name is looked for where users and system administrators have programs; a path is one. */
   private boolean onPath(String tool) {
-    String path = environment.getOrDefault("PATH", "") + ":/usr/sbin:/sbin";
-    return Stream.of(path.split(":"))
-        .filter(folder -> !folder.isEmpty())
-        .anyMatch(folder -> Files.isExecutable(Path.of(folder, tool)));
+    if (tool.contains("/")) {
+      return Files.isExecutable(Path.of(tool));
+    }
+    return Stream.concat(
+            Stream.of(environment.getOrDefault("PATH", "").split(":"))
+                .filter(folder -> !folder.isEmpty())
+                .map(Path::of),
+            Stream.of("usr/sbin", "sbin").map(root::resolve))
+        .anyMatch(folder -> Files.isExecutable(folder.resolve(tool)));
   }
 
   private long availableBytes() {

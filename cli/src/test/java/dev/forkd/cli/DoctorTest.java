@@ -3,6 +3,7 @@ package dev.forkd.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.sun.net.httpserver.HttpServer;
+import dev.forkd.linux.CgroupSupport;
 import dev.forkd.linux.Userfaultfd;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
@@ -29,12 +30,15 @@ class DoctorTest {
         List.of(
             host.platform("Darwin", "aarch64"),
             host.jdk(Runtime.Version.parse("21.0.2")),
-            host.cgroups(),
+            HostChecks.cgroups(new CgroupSupport.None("no group can be made below /x")),
             host.guest().getFirst(),
             host.guest().getLast(),
             host.softDirty(),
             host.tracing(false),
             host.sharedMemory(),
+            host.networkTools(),
+            HostChecks.space(1L << 20, folder),
+            HostChecks.space(2L << 30, folder),
             HostChecks.userfaultfd(Userfaultfd.Support.NONE));
     assertThat(checks)
         .allSatisfy(check -> {
@@ -55,21 +59,109 @@ class DoctorTest {
     Files.createDirectories(folder.resolve("proc/self"));
     Files.writeString(folder.resolve("proc/self/smaps"), "VmFlags: rd wr mr mw me ac sd\n");
     Files.writeString(folder.resolve("proc/meminfo"), "MemAvailable:   8388608 kB\n");
-    Files.createDirectories(folder.resolve("sys/fs/cgroup"));
-    Files.writeString(folder.resolve("sys/fs/cgroup/cgroup.controllers"), "cpu memory\n");
+    script(folder.resolve("sbin/nft"), "");
+    script(folder.resolve("bin/ip"), "");
     Files.createDirectories(folder.resolve("data/guest/kernels"));
     Files.writeString(folder.resolve("data/guest/kernels/6.1.0-1-cloud-amd64"), "");
     Files.createDirectories(folder.resolve("data/snapshots/python"));
-    HostChecks host = new HostChecks(folder, new DataDir(folder.resolve("data")), Map.of());
+    HostChecks host = new HostChecks(folder, new DataDir(folder.resolve("data")), path("bin"));
     assertThat(
             List.of(
                 host.softDirty(),
                 host.tracing(false),
-                host.cgroups(),
+                host.networkTools(),
+                HostChecks.space(6L << 30, folder),
+                HostChecks.cgroups(new CgroupSupport.V2(folder, folder, true)),
                 host.sharedMemory(),
                 host.guest().getFirst(),
                 host.guest().getLast()))
         .allSatisfy(check -> assertThat(check.status()).isEqualTo(Check.Status.PASS));
+  }
+
+  /** A QEMU that is too old is not mended by installing what is there. */
+  @Test
+  void whatQemuLacksIsSaid() throws Exception {
+    DataDir dataDir = new DataDir(folder.resolve("data"));
+    Path old = script(folder.resolve("old/qemu"), "echo QEMU emulator version 6.2.0\n");
+    Path strange = script(folder.resolve("old/strange"), "echo hello\n");
+    for (Path binary : List.of(old, strange)) {
+      Check found = qemu(dataDir, binary.toString()).getFirst();
+      assertThat(found.status()).isEqualTo(Check.Status.FAIL);
+      assertThat(found.detail()).contains(binary.toString());
+      assertThat(found.mend()).contains("7.2 or newer", "backports", "FORKD_QEMU");
+    }
+    List<Check> missing = qemu(dataDir, folder.resolve("none").toString());
+    assertThat(missing.getFirst().status()).isEqualTo(Check.Status.FAIL);
+    assertThat(missing.getFirst().mend()).contains("FORKD_QEMU must name");
+    assertThat(missing.getLast().status()).isEqualTo(Check.Status.SKIP);
+  }
+
+  /** It is the one of FORKD_QEMU that counts, as a binary or as a folder of unpacked packages. */
+  @Test
+  void theNamedQemuIsTried() throws Exception {
+    DataDir dataDir = new DataDir(folder.resolve("data"));
+    Path binary =
+        script(
+            folder.resolve("unpacked/usr/bin/qemu-system-x86_64"),
+            "echo QEMU emulator version 9.1.3\n");
+    for (Path named : List.of(binary, folder.resolve("unpacked"))) {
+      List<Check> found = qemu(dataDir, named.toString());
+      assertThat(found.getFirst().status()).isEqualTo(Check.Status.PASS);
+      assertThat(found.getFirst().detail()).contains("9.1.3", binary.toString());
+      assertThat(found.getLast().status()).as("it runs no guest").isEqualTo(Check.Status.WARN);
+      assertThat(found.getLast().detail()).startsWith("emulation: ");
+      assertThat(found.getLast().mend()).isNotBlank();
+    }
+  }
+
+  private List<Check> qemu(DataDir dataDir, String named) {
+    return new HostChecks(folder, dataDir, Map.of("FORKD_QEMU", named)).vmm();
+  }
+
+  /** By trying, in the folder that the data directory is or will be made in. */
+  @Test
+  void foldersAreTriedAndLeftAsTheyWere() throws Exception {
+    DataDir dataDir = new DataDir(folder.resolve("data/deep"));
+    HostChecks host = new HostChecks(folder, dataDir, Map.of());
+    Check reflink = host.reflink();
+    assertThat(reflink.status()).isIn(Check.Status.PASS, Check.Status.WARN);
+    assertThat(reflink.detail()).contains(folder.toString());
+    assertThat(host.space().detail()).endsWith(" free in " + folder);
+    assertThat(folder.toFile().list()).isEmpty();
+    Check nowhere =
+        new HostChecks(folder, new DataDir(Path.of("/proc/self/forkd")), Map.of()).reflink();
+    assertThat(nowhere.status()).isEqualTo(Check.Status.FAIL);
+    assertThat(nowhere.mend()).contains("FORKD_DATA_DIR");
+  }
+
+  /** The options of other commands; what they name is what is looked at. */
+  @Test
+  void theDataDirAndTheDaemonCanBeNamed() {
+    FakeDaemon.Outcome outcome =
+        FakeDaemon.execute(
+            "doctor",
+            "--data-dir",
+            folder.toString(),
+            "--daemon-url",
+            "http://127.0.0.1:1",
+            "--daemon-token",
+            "secret");
+    assertThat(outcome.status()).isEqualTo(1);
+    assertThat(outcome.out())
+        .contains("free in " + folder)
+        .contains("✗ daemon        http://127.0.0.1:1 ")
+        .contains("✓ token         given (FORKD_TOKEN)");
+  }
+
+  private Map<String, String> path(String name) {
+    return Map.of("PATH", folder.resolve(name).toString());
+  }
+
+  private static Path script(Path file, String text) throws Exception {
+    Files.createDirectories(file.getParent());
+    Files.writeString(file, "#!/bin/sh\n" + text);
+    assertThat(file.toFile().setExecutable(true)).isTrue();
+    return file;
   }
 
   @Test

@@ -84,7 +84,7 @@ public final class EngineStart {
     Path home = ForkdHome.find();
     Vmm vmm =
         new QemuVmm(
-            installation(),
+            QemuInstallation.of(System.getenv()),
             dir.guest().resolve("kvm-probe"),
             new CopyHelperBinary(home, dir.guest()).build());
     opened.push(vmm);
@@ -213,18 +213,6 @@ public final class EngineStart {
             lost.accept(why);
           }
         });
-  }
-
-  /** {@code FORKD_QEMU}: another binary, or the folder that QEMU's packages were unpacked into. */
-  private static QemuInstallation installation() {
-    String named = System.getenv("FORKD_QEMU");
-    if (named == null || named.isBlank()) {
-      return QemuInstallation.ofHost();
-    }
-    Path path = Path.of(named);
-    return java.nio.file.Files.isDirectory(path)
-        ? QemuInstallation.unpacked(path)
-        : new QemuInstallation(named, List.of(), java.util.Map.of());
   }
 
   private static void closeAll(Deque<AutoCloseable> opened) {

@@ -62,6 +62,11 @@ public final class Cgroup {
     return CgroupDetector.detect();
   }
 
+  /** What {@link #detect} would answer a process started from here; all stays as it is. */
+  public static CgroupSupport probe() {
+    return CgroupDetector.probe();
+  }
+
   /**
    * Makes a group.
    *

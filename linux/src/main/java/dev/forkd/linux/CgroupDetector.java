@@ -3,11 +3,14 @@ package dev.forkd.linux;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.Deque;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Function;
 import java.util.stream.Collectors;
 
 /**
@@ -31,6 +34,13 @@ final class CgroupDetector {
   private final Map<String, String> ownGroups;
   private final List<String> reasons = new ArrayList<>();
 
+  /** How to take back what was changed, the newest first. */
+  private final Deque<Undo> changes = new ArrayDeque<>();
+
+  private interface Undo {
+    void run() throws IOException;
+  }
+
   /**
    * @param mountInfo lines of {@code /proc/self/mountinfo}
    * @param groups lines of {@code /proc/self/cgroup}
@@ -49,13 +59,43 @@ final class CgroupDetector {
   }
 
   static CgroupSupport detect() {
+    return ofThisProcess(CgroupDetector::find);
+  }
+
+  static CgroupSupport probe() {
+    return ofThisProcess(CgroupDetector::findAndUndo);
+  }
+
+  private static CgroupSupport ofThisProcess(Function<CgroupDetector, CgroupSupport> how) {
     try {
-      return new CgroupDetector(
+      return how.apply(
+          new CgroupDetector(
               Files.readAllLines(Path.of("/proc/self/mountinfo")),
-              Files.readAllLines(Path.of("/proc/self/cgroup")))
-          .find();
+              Files.readAllLines(Path.of("/proc/self/cgroup"))));
     } catch (IOException e) {
       return new CgroupSupport.None("/proc could not be read: " + e);
+    }
+  }
+
+  /** What {@link #find} says, leaving the groups as they were. */
+  CgroupSupport findAndUndo() {
+    try {
+      return find();
+    } finally {
+      undo(0);
+    }
+  }
+
+  /** Takes changes back until so many are left. */
+  private void undo(int left) {
+    while (changes.size() > left) {
+      try {
+        changes.pop().run();
+      } catch (IOException e) {
+        // It is no longer ours alone: what came into the group since then needs it.
+        System.getLogger(CgroupDetector.class.getName())
+            .log(System.Logger.Level.DEBUG, "a cgroup stays as the probe left it", e);
+      }
     }
   }
 
@@ -109,20 +149,22 @@ final class CgroupDetector {
     }
     Path leaf = own.resolve(DAEMON_LEAF);
     String self = Long.toString(ProcessHandle.current().pid());
+    int before = changes.size();
     try {
       if (!Files.isDirectory(leaf)) {
         Files.createDirectory(leaf);
+        changes.push(() -> Files.delete(leaf));
       }
       CgroupFiles.write(leaf.resolve("cgroup.procs"), self);
+      changes.push(() -> CgroupFiles.write(own.resolve("cgroup.procs"), self));
       if (enable(own, "memory") && canMake(own, "memory.max")) {
         return Optional.of(own);
       }
-      CgroupFiles.write(own.resolve("cgroup.procs"), self);
-      Files.delete(leaf);
       reasons.add("the cgroup v2 group " + own + " holds other processes");
     } catch (IOException e) {
       reasons.add("the cgroup v2 group " + own + " is not ours to divide (" + e + ")");
     }
+    undo(before);
     return Optional.empty();
   }
 
@@ -153,13 +195,14 @@ final class CgroupDetector {
     return place.startsWith(mount.point()) && Files.isDirectory(place) ? place : mount.point();
   }
 
-  private static boolean enable(Path group, String controller) {
+  private boolean enable(Path group, String controller) {
     Path control = group.resolve("cgroup.subtree_control");
     if (words(control).contains(controller)) {
       return true;
     }
     try {
       CgroupFiles.write(control, "+" + controller);
+      changes.push(() -> CgroupFiles.write(control, "-" + controller));
       return true;
     } catch (IOException e) {
       // Not allowed here; the next candidate may be better.

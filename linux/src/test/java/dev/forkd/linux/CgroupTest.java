@@ -168,7 +168,29 @@ class CgroupTest {
         .isInstanceOfSatisfying(
             CgroupSupport.None.class,
             none -> assertThat(none.reason()).contains("not ours to divide").contains("root"));
-    assertThat(fake.toFile().list()).doesNotContain("forkd.probe");
+    assertThat(fake.toFile().list()).containsExactly("cgroup.controllers");
+  }
+
+  /** A probe gives the daemon's answer, and takes back what the daemon would leave changed. */
+  @Test
+  void aProbeLeavesNoTrace(@TempDir Path fake) throws Exception {
+    List<String> before = Files.readAllLines(Path.of("/proc/self/cgroup"));
+    assertThat(Cgroup.probe().getClass()).isEqualTo(SUPPORT.getClass());
+    assertThat(Files.readAllLines(Path.of("/proc/self/cgroup"))).isEqualTo(before);
+
+    List<String> mounts = List.of("30 24 0:26 / " + fake + " rw - cgroup2 cgroup2 rw");
+    Files.writeString(fake.resolve("cgroup.controllers"), "memory pids\n");
+    Path control = Files.createFile(fake.resolve("cgroup.subtree_control"));
+    new CgroupDetector(mounts, List.of("0::/")).find();
+    assertThat(control).hasContent("+memory");
+    Files.writeString(control, "");
+    new CgroupDetector(mounts, List.of("0::/")).findAndUndo();
+    assertThat(control).hasContent("-memory");
+    Files.writeString(control, "memory");
+    new CgroupDetector(mounts, List.of("0::/")).findAndUndo();
+    assertThat(control).as("it was on before").hasContent("memory");
+    assertThat(fake.toFile().list())
+        .containsExactlyInAnyOrder("cgroup.controllers", "cgroup.subtree_control");
   }
 
   private static Process start(Cgroup group, int mib) throws IOException {

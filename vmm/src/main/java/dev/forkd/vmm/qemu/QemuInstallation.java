@@ -19,6 +19,24 @@ public record QemuInstallation(
     environment = Map.copyOf(environment);
   }
 
+  /** The variable that names another QEMU than the one in the PATH. */
+  public static final String VARIABLE = "FORKD_QEMU";
+
+  /**
+   * The one that {@code FORKD_QEMU} names, a binary or the folder that QEMU's packages were
+   * unpacked into; without it the host's.
+   */
+  public static QemuInstallation of(Map<String, String> environment) {
+    String named = environment.getOrDefault(VARIABLE, "");
+    if (named.isBlank()) {
+      return ofHost();
+    }
+    Path path = Path.of(named);
+    return Files.isDirectory(path)
+        ? unpacked(path)
+        : new QemuInstallation(named, List.of(), Map.of());
+  }
+
   /** Debian's: {@code qemu-system-x86_64} in the PATH. */
   public static QemuInstallation ofHost() {
     return new QemuInstallation("qemu-system-x86_64", List.of(), Map.of());

@@ -63,7 +63,9 @@ final class QemuProbe {
           ErrorCode.FAILED_PRECONDITION,
           "QEMU not found as '"
               + qemu.binary()
-              + "': install it (Debian: apt-get install qemu-system-x86), then run forkd doctor",
+              + "': install it (Debian: apt-get install qemu-system-x86) or set "
+              + QemuInstallation.VARIABLE
+              + " to another, then run forkd doctor",
           e);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
@@ -84,7 +86,16 @@ final class QemuProbe {
     if (major < 7 || (major == 7 && minor < 2)) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
-          "QEMU " + major + "." + minor + " ('" + binary + "') is too old: 7.2 or newer is needed");
+          "QEMU "
+              + major
+              + "."
+              + minor
+              + " ('"
+              + binary
+              + "') is too old: 7.2 or newer is needed; take one from your distribution's backports"
+              + " or a newer release of it, or set "
+              + QemuInstallation.VARIABLE
+              + " to another binary or to the folder that newer packages were unpacked into");
     }
     return major + "." + minor + (matcher.group(3) == null ? "" : matcher.group(3));
   }
