@@ -55,6 +55,12 @@ public interface Workspaces {
   WorkspaceView reboot(WorkspaceName name);
 
   /**
+   * Ends its sandbox without saving it, so that it is suspended as it was saved last; nothing when
+   * it has none.
+   */
+  WorkspaceView discard(WorkspaceName name);
+
+  /**
    * Ends its sandbox and removes it and its saved state; never its source. A state that other
    * snapshots name as their parent stays as a snapshot like any other.
    */

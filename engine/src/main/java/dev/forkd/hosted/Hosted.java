@@ -37,6 +37,10 @@ final class Hosted {
   private volatile boolean diskOnly;
   private volatile boolean ending;
   private volatile boolean gone;
+
+  /** A resumption that failed has left something running. */
+  private volatile boolean leftover;
+
   private volatile Optional<Future<?>> alarm = Optional.empty();
 
   Hosted(String id, HostedDetail detail, Instant started, Instant end, boolean diskOnly) {
@@ -91,11 +95,24 @@ final class Hosted {
     stops();
   }
 
+  boolean leftover() {
+    return leftover;
+  }
+
+  void leaves(boolean something) {
+    leftover = something;
+  }
+
   void runs(SandboxId in, Instant since, Instant until) {
+    lives(since, until);
+    sandbox = Optional.of(in);
+  }
+
+  /** It runs, but nobody can enter it yet: that is, it {@link #goesOn} when all is written down. */
+  void lives(Instant since, Instant until) {
     started = since;
     end = until;
     diskOnly = false;
-    sandbox = Optional.of(in);
   }
 
   /** A change of its life before its turn is over: it can no longer be entered. */
@@ -115,6 +132,18 @@ final class Hosted {
   void paused(Instant when, boolean withoutMemory) {
     diskOnly = withoutMemory;
     end = when;
+  }
+
+  /** It could not be resumed; it keeps whether it has its memory. */
+  void paused(Instant since, Instant when) {
+    sandbox = Optional.empty();
+    started = since;
+    end = when;
+  }
+
+  /** What it is saved as has no memory that is worth to go on from. */
+  void keepsDiskOnly() {
+    diskOnly = true;
   }
 
   void endsAt(Instant when) {

@@ -29,6 +29,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Future;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.stream.IntStream;
@@ -354,11 +355,32 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   private SandboxId resume(Hosted hosted, Duration timeout, boolean fresh) {
+    clear(hosted);
     if (workspace(hosted).isEmpty()) {
       // Somebody has deleted the workspace: nothing is left to resume.
       remove(hosted);
       throw notFound(hosted.id());
     }
+    Instant started = hosted.started();
+    Instant paused = hosted.end();
+    try {
+      return begin(hosted, timeout, fresh);
+    } catch (RuntimeException e) {
+      // Nobody was inside, so all that it did meanwhile may be forgotten.
+      hosted.alarm(Optional.empty());
+      hosted.paused(started, paused);
+      try {
+        clear(hosted);
+        save(hosted, true);
+      } catch (RuntimeException left) {
+        e.addSuppressed(left);
+        later(hosted, END_RETRY.toMillis(), () -> clearQuietly(hosted));
+      }
+      throw e;
+    }
+  }
+
+  private SandboxId begin(Hosted hosted, Duration timeout, boolean fresh) {
     // Should this process end before all is done, the next one must not find that its time is over.
     hosted.endsAt(clock.instant().plus(bounded(timeout)).plus(RESUME_SPARE));
     save(hosted, true);
@@ -366,22 +388,49 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       // Its disk is whole only once what its memory holds for it is written.
       host.endProcesses(start(hosted));
       workspaces.suspend(hosted.workspace(), true);
+      hosted.leaves(false);
+      hosted.keepsDiskOnly();
     }
-    if (fresh || hosted.diskOnly()) {
+    boolean boots = hosted.diskOnly();
+    if (boots) {
       workspaces.reboot(hosted.workspace());
     }
     SandboxId sandbox = start(hosted);
     Instant now = clock.instant();
-    boolean booted = fresh || hosted.diskOnly();
-    hosted.runs(sandbox, now, now.plus(bounded(timeout)));
+    hosted.lives(now, now.plus(bounded(timeout)));
     save(hosted, false);
-    note(hosted, booted ? "booted" : "resumed", Map.of("end", hosted.end().toString()));
     arm(hosted);
+    hosted.leaves(false);
+    hosted.goesOn(sandbox);
+    note(hosted, boots ? "booted" : "resumed", Map.of("end", hosted.end().toString()));
     return sandbox;
   }
 
   private SandboxId start(Hosted hosted) {
-    return workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
+    SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
+    hosted.leaves(true);
+    return sandbox;
+  }
+
+  /** Ends what a resumption that failed has left running. */
+  private void clear(Hosted hosted) {
+    if (hosted.leftover()) {
+      if (workspace(hosted).isPresent()) {
+        workspaces.discard(hosted.workspace());
+      }
+      hosted.leaves(false);
+    }
+  }
+
+  private void clearQuietly(Hosted hosted) {
+    try (Hosted.Turn _ = hosted.turn()) {
+      clear(hosted);
+    } catch (RuntimeException e) {
+      if (!hosted.gone()) {
+        LOG.log(System.Logger.Level.WARNING, "clear {0}: {1}", hosted.id(), e.getMessage());
+        later(hosted, END_RETRY.toMillis(), () -> clearQuietly(hosted));
+      }
+    }
   }
 
   @Override
@@ -503,34 +552,40 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   /** Takes the place of what was to be done later before. */
   private void later(Hosted hosted, long millis, Runnable work) {
-    hosted.alarm(
-        Optional.of(
-            alarms.schedule(
-                () -> {
-                  var _ = Threads.virtual("end-" + hosted.id(), work);
-                },
-                millis,
-                TimeUnit.MILLISECONDS)));
+    try {
+      hosted.alarm(
+          Optional.of(
+              alarms.schedule(
+                  () -> {
+                    var _ = Threads.virtual("end-" + hosted.id(), work);
+                  },
+                  millis,
+                  TimeUnit.MILLISECONDS)));
+    } catch (RejectedExecutionException e) {
+      // We are closed: the next process sees to it.
+      LOG.log(System.Logger.Level.DEBUG, "no alarm for {0}: {1}", hosted.id(), e.getMessage());
+    }
   }
 
   /** Its end has come, unless it was moved meanwhile. */
   private void atEnd(Hosted hosted) {
-    try {
-      if (hosted.detail().atEnd() != HostedSpec.AtEnd.KILL) {
-        try (Hosted.Turn _ = hosted.turn()) {
-          if (isOver(hosted)) {
-            pause(
-                hosted,
-                hosted.detail().atEnd() == HostedSpec.AtEnd.PAUSE
-                    ? PauseMode.MEMORY
-                    : PauseMode.DISK);
-          }
+    // Whoever was answered that its end was moved had its turn before this one.
+    try (Hosted.Turn _ = hosted.turn()) {
+      if (!isOver(hosted)) {
+        if (hosted.sandbox().isPresent()) {
+          // The clock was set back: the end is to come by it.
+          arm(hosted);
         }
-      } else if (isOver(hosted)) {
-        kill(hosted.id());
+        return;
+      }
+      switch (hosted.detail().atEnd()) {
+        case KILL -> kill(hosted.id());
+        case PAUSE -> pause(hosted, PauseMode.MEMORY);
+        case PAUSE_DISK -> pause(hosted, PauseMode.DISK);
       }
     } catch (RuntimeException e) {
-      if (e instanceof ForkdException known && known.code() == ErrorCode.NOT_FOUND) {
+      if (hosted.ending()) {
+        // Who wanted it gone sees to it.
         return;
       }
       LOG.log(System.Logger.Level.WARNING, "the end of {0}: {1}", hosted.id(), e.getMessage());

@@ -101,6 +101,17 @@ public record WorkspaceRow(
         .with(generation, nowUnixMillis);
   }
 
+  /** Its sandbox is about to be ended; it keeps the state that it has. */
+  public WorkspaceRow discarding() {
+    return with(
+        WorkspaceState.SETTLING,
+        sandboxId,
+        Optional.empty(),
+        stateTag,
+        Optional.empty(),
+        Optional.empty());
+  }
+
   /** What its new state has replaced is gone. */
   public WorkspaceRow settled() {
     return with(

@@ -10,7 +10,10 @@ public enum WorkspaceState {
   RUNNING,
   /** Its sandbox is being saved. Becomes SETTLING when that is durable, else RUNNING again. */
   SUSPENDING,
-  /** It is saved; its sandbox and its former saved state are being removed. Becomes SUSPENDED. */
+  /**
+   * It is saved, or what it was saved as holds again; its sandbox and its former saved state are
+   * being removed. Becomes SUSPENDED.
+   */
   SETTLING,
   /** It has no sandbox. Becomes RESUMING or DELETING. */
   SUSPENDED,

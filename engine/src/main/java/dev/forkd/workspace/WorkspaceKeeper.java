@@ -206,6 +206,19 @@ public final class WorkspaceKeeper implements Workspaces {
     }
   }
 
+  @Override
+  public WorkspaceView discard(WorkspaceName name) {
+    try (Turn _ = turn(name, "put back")) {
+      WorkspaceRow row = settled(require(name));
+      if (row.sandboxId().isEmpty()) {
+        return views.view(row);
+      }
+      WorkspaceRow discarding = save(row.discarding());
+      fault.reach("workspace.discard.begun");
+      return views.view(endings.settle(discarding));
+    }
+  }
+
   /** A free tag and the generation it belongs to. */
   private record Staged(Tag tag, long generation) {}
 

@@ -18,11 +18,17 @@ import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
 import dev.forkd.workspace.FakeHost;
 import dev.forkd.workspace.WorkspaceKeeper;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterEach;
@@ -41,11 +47,67 @@ class HostedKeeperTest {
   private HostedKeeper keeper;
   private final AtomicInteger reset = new AtomicInteger();
 
+  /** What a clock on the wall shows besides the time that has gone by. */
+  private volatile Duration wallOffset = Duration.ZERO;
+
+  private final InstantSource wall = () -> InstantSource.system().instant().plus(wallOffset);
+
+  /** How many steps still go well, and how many fail then. */
+  private final AtomicInteger good = new AtomicInteger(Integer.MAX_VALUE);
+
+  private final AtomicInteger bad = new AtomicInteger();
+
+  private volatile Runnable duringBranch = () -> {};
+
   @BeforeEach
   void open() {
-    store = SqliteStateStore.open(dir.resolve("state.db"));
+    store = failing(SqliteStateStore.open(dir.resolve("state.db")));
     sandboxes = new FakeHost(store);
+    sandboxes.usedBy(
+        store,
+        step -> {
+          // What comes after it is done cannot fail any more.
+          if (!step.equals("host.rebooted")) {
+            step(step);
+          }
+        });
     keeper = keeper();
+  }
+
+  /** Something that may fail, as when a disk is full. */
+  private void step(String what) {
+    if (good.getAndUpdate(HostedKeeperTest::less) == 0
+        && bad.getAndUpdate(HostedKeeperTest::less) > 0) {
+      throw new ForkdException(ErrorCode.INTERNAL, what + " has failed");
+    }
+  }
+
+  private static int less(int count) {
+    return Math.max(0, count - 1);
+  }
+
+  private void fail(int afterGood, int thenBad) {
+    good.set(afterGood);
+    bad.set(thenBad);
+  }
+
+  /** Whatever is written may fail. */
+  private StateStore failing(StateStore real) {
+    return (StateStore)
+        Proxy.newProxyInstance(
+            getClass().getClassLoader(),
+            new Class<?>[] {StateStore.class},
+            (_, method, arguments) -> {
+              String name = method.getName();
+              if (!name.startsWith("find") && !name.startsWith("list") && !name.equals("close")) {
+                step(name);
+              }
+              try {
+                return method.invoke(real, arguments);
+              } catch (InvocationTargetException e) {
+                throw e.getCause();
+              }
+            });
   }
 
   @AfterEach
@@ -59,7 +121,7 @@ class HostedKeeperTest {
         store,
         new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {}),
         new Host(),
-        InstantSource.system());
+        wall);
   }
 
   /** Another process takes over. */
@@ -95,11 +157,13 @@ class HostedKeeperTest {
 
     @Override
     public Snapshot branch(SandboxId sandbox, Tag tag) {
+      duringBranch.run();
       throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
     }
 
     @Override
     public void endProcesses(SandboxId sandbox) {
+      step("endProcesses");
       reset.incrementAndGet();
     }
 
@@ -200,6 +264,127 @@ class HostedKeeperTest {
     sandboxes.failSave = false;
     assertThat(keeper.get(made.id()).pausedDisk()).as("a boot that failed is no loss").isTrue();
     assertThat(keeper.resume(made.id(), LONG, false)).isTrue();
+  }
+
+  /**
+   * A resumption that fails, wherever that is and however much else fails then, leaves it paused
+   * and nothing running; the next one finds all that was saved.
+   */
+  @Test
+  void resumptionFailsAtAnyStep() {
+    for (boolean fresh : List.of(false, true)) {
+      for (int failures : List.of(1, 2, 3, Integer.MAX_VALUE)) {
+        int step = 0;
+        while (failedResumption(step, failures, fresh)) {
+          step++;
+        }
+        assertThat(step).as("steps that can fail").isGreaterThan(fresh ? 8 : 3);
+      }
+    }
+  }
+
+  /** Whether that step was reached. */
+  private boolean failedResumption(int step, int failures, boolean fresh) {
+    String what = "step " + step + ", " + failures + " failures, fresh " + fresh;
+    HostedView made = keeper.create(plain());
+    sandboxes.sandboxes.put(made.sandbox().orElseThrow(), 42);
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    HostedView paused = keeper.get(made.id());
+    boolean reached = false;
+    fail(step, failures);
+    try {
+      assertThat(keeper.resume(made.id(), LONG, fresh)).isTrue();
+    } catch (ForkdException e) {
+      reached = true;
+    } finally {
+      reached |= bad.get() < failures;
+      fail(Integer.MAX_VALUE, 0);
+    }
+    HostedView after = keeper.get(made.id());
+    if (after.paused()) {
+      assertThat(after.end()).as(what).isEqualTo(paused.end());
+      assertThat(after.started()).as(what).isEqualTo(paused.started());
+      if (failures == 1) {
+        assertThat(sandboxes.sandboxes).as(what).isEmpty();
+      }
+      assertThat(keeper.resume(made.id(), LONG, false)).as(what).isTrue();
+    }
+    SandboxId now = keeper.get(made.id()).sandbox().orElseThrow();
+    assertThat(sandboxes.sandboxes).as(what).hasSize(1).containsEntry(now, 42);
+    keeper.setTimeout(made.id(), Duration.ZERO);
+    await().atMost(PATIENCE).until(() -> sandboxes.sandboxes.isEmpty());
+    await().atMost(PATIENCE).until(() -> store.listHosted().isEmpty());
+    return reached;
+  }
+
+  /** What could not be ended when a resumption failed is ended without anybody asking. */
+  @Test
+  void leftoversGoByThemselves() {
+    HostedView made = keeper.create(plain());
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    // The row, the claim and the fork go well, then nothing does.
+    fail(4, Integer.MAX_VALUE);
+    fails(ErrorCode.INTERNAL, () -> keeper.resume(made.id(), LONG, true));
+    assertThat(sandboxes.sandboxes).as("otherwise this shows nothing").isNotEmpty();
+    fail(Integer.MAX_VALUE, 0);
+    await().atMost(PATIENCE.multipliedBy(2)).until(() -> sandboxes.sandboxes.isEmpty());
+    assertThat(keeper.get(made.id()).paused()).isTrue();
+    restart();
+    assertThat(keeper.resume(made.id(), LONG, true)).isTrue();
+  }
+
+  /** A clock that is set back defers an end, and does not prevent it. */
+  @Test
+  void clockIsSetBack() {
+    HostedView dies = keeper.create(spec(Duration.ofMillis(300), HostedSpec.AtEnd.KILL, false));
+    HostedView sleeps = keeper.create(spec(Duration.ofMillis(300), HostedSpec.AtEnd.PAUSE, false));
+    wallOffset = Duration.ofSeconds(-1);
+    await()
+        .atMost(PATIENCE)
+        .untilAsserted(() -> fails(ErrorCode.NOT_FOUND, () -> keeper.get(dies.id())));
+    await().atMost(PATIENCE).until(() -> keeper.get(sleeps.id()).paused());
+  }
+
+  /** Whoever was answered that the end was moved can count on it. */
+  @Test
+  void endIsMovedInTheLastMoment() throws Exception {
+    HostedView made = keeper.create(spec(Duration.ofMillis(500), HostedSpec.AtEnd.KILL, false));
+    CountDownLatch branching = new CountDownLatch(1);
+    CountDownLatch goOn = new CountDownLatch(1);
+    duringBranch =
+        () -> {
+          branching.countDown();
+          assertThat(waited(goOn)).isTrue();
+        };
+    Thread holder =
+        Thread.ofVirtual()
+            .start(() ->
+                fails(ErrorCode.UNIMPLEMENTED, () -> keeper.snapshot(made.id(), Optional.empty())));
+    assertThat(waited(branching)).isTrue();
+    AtomicBoolean moved = new AtomicBoolean();
+    Thread mover =
+        Thread.ofVirtual()
+            .start(() -> {
+              keeper.setTimeout(made.id(), LONG);
+              moved.set(true);
+            });
+    await().until(() -> mover.getState() == Thread.State.TIMED_WAITING);
+    await().until(() -> wall.instant().isAfter(made.end().plusMillis(300)));
+    goOn.countDown();
+    assertThat(holder.join(PATIENCE) && mover.join(PATIENCE)).isTrue();
+    assertThat(moved).isTrue();
+    // Long enough for an end that waits for its turn.
+    assertThat(keeper.usage(made.id())).isNotEmpty();
+    await().during(Duration.ofMillis(300)).until(() -> !keeper.get(made.id()).paused());
+  }
+
+  private static boolean waited(CountDownLatch latch) {
+    try {
+      return latch.await(PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
   }
 
   /** Its log tells of its life, and what others note; it is there for a while after its end. */

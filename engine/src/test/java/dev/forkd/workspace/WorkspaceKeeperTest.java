@@ -339,6 +339,7 @@ class WorkspaceKeeperTest {
     RESUME,
     SUSPEND,
     REBOOT,
+    DISCARD,
     DELETE
   }
 
@@ -346,10 +347,10 @@ class WorkspaceKeeperTest {
     if (change != Change.CREATE) {
       saveOne();
     }
-    if (change == Change.SUSPEND || change == Change.DELETE) {
+    if (Set.of(Change.SUSPEND, Change.DISCARD, Change.DELETE).contains(change)) {
       keeper.resume(NAME);
     }
-    if (change == Change.SUSPEND) {
+    if (change == Change.SUSPEND || change == Change.DISCARD) {
       write(2);
     }
   }
@@ -360,6 +361,7 @@ class WorkspaceKeeperTest {
       case RESUME -> keeper.resume(NAME);
       case SUSPEND -> keeper.suspend(NAME, true);
       case REBOOT -> keeper.reboot(NAME);
+      case DISCARD -> keeper.discard(NAME);
       case DELETE -> keeper.delete(NAME);
     }
   }
@@ -372,6 +374,31 @@ class WorkspaceKeeperTest {
     create(NAME);
     write(1);
     keeper.suspend(NAME, true);
+  }
+
+  /** What its sandbox did since it was saved is forgotten, also when it has died meanwhile. */
+  @Test
+  void discard() {
+    saveOne();
+    WorkspaceView saved = keeper.get(NAME);
+    assertThat(keeper.discard(NAME)).as("it has no sandbox").isEqualTo(saved);
+    for (boolean dies : new boolean[] {false, true}) {
+      keeper.resume(NAME);
+      write(2);
+      if (dies) {
+        host.kill(live());
+      }
+      assertThat(keeper.discard(NAME).status()).isEqualTo(Status.SUSPENDED);
+      assertThat(host.sandboxes).isEmpty();
+      assertThat(keeper.get(NAME).state()).isEqualTo(saved.state());
+    }
+    keeper.resume(NAME);
+    assertThat(content()).isEqualTo(1);
+    host.failKill = true;
+    fails(ErrorCode.INTERNAL, "cgroup", () -> keeper.discard(NAME));
+    host.failKill = false;
+    keeper.resume(NAME);
+    assertThat(host.sandboxes).as("what could not be ended is ended first").hasSize(1);
   }
 
   /** A crash at every step of every change, with sandboxes that survive it and that do not. */
@@ -455,7 +482,7 @@ class WorkspaceKeeperTest {
     int expected =
         switch (change) {
           case CREATE -> 0;
-          case RESUME, REBOOT, DELETE -> 1;
+          case RESUME, REBOOT, DISCARD, DELETE -> 1;
           case SUSPEND -> sandboxesSurvive || !step.matches(".*(begun|host.save)") ? 2 : 1;
         };
     assertThat(content()).as(when).isEqualTo(expected);

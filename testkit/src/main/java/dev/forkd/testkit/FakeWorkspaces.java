@@ -128,6 +128,18 @@ final class FakeWorkspaces implements Workspaces {
         });
   }
 
+  @Override
+  public WorkspaceView discard(WorkspaceName name) {
+    return alone(
+        name,
+        () -> {
+          Row row = row(name);
+          row.sandbox().filter(_ -> living(row).isPresent()).ifPresent(engine::kill);
+          return put(
+              new Row(row.id(), row.spec(), Optional.empty(), row.state(), row.generation()));
+        });
+  }
+
   /** The real ones tell long names apart as well. */
   private static Tag stateTag(WorkspaceName name, int generation) {
     String shown = name.value().substring(0, Math.min(name.value().length(), LONGEST_IN_TAG));
