@@ -43,27 +43,24 @@ final class ClientStreams {
         if (count == 0) {
           return; // The server would write a chunk of no bytes, which ends the answer.
         }
-        cut.check();
         guarded(() -> {
-          transfers.run(count, () -> out.write(bytes, from, count));
+          transfers.run(count, cut, () -> out.write(bytes, from, count));
           return count;
         });
       }
 
       @Override
       public void flush() throws IOException {
-        cut.check();
         guarded(() -> {
-          transfers.run(0, out::flush);
+          transfers.run(0, cut, out::flush);
           return 0;
         });
       }
 
       @Override
       public void close() throws IOException {
-        cut.check();
         guarded(() -> {
-          transfers.run(0, out::close);
+          transfers.run(0, cut, out::close);
           return 0;
         });
       }
@@ -97,10 +94,9 @@ final class ClientStreams {
 
       @Override
       public int read(byte[] bytes, int from, int count) throws IOException {
-        cut.check();
         return guarded(() -> {
           int[] got = {-1};
-          transfers.run(0, () -> got[0] = in.read(bytes, from, count));
+          transfers.run(0, cut, () -> got[0] = in.read(bytes, from, count));
           return got[0];
         });
       }

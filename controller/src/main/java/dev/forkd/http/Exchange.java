@@ -300,7 +300,7 @@ public final class Exchange implements Head {
     response.status(Status.create(answerStatus, reason));
     OutputStream out = response.outputStream();
     try {
-      transfers.run(0, () -> HeadFlush.of(response));
+      transfers.run(0, cut, () -> HeadFlush.of(response));
     } catch (IOException
         | UncheckedIOException
         | CloseConnectionException

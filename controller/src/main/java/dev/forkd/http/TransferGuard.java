@@ -3,6 +3,7 @@ package dev.forkd.http;
 import dev.forkd.api.Threads;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ScheduledExecutorService;
@@ -10,8 +11,9 @@ import java.util.concurrent.TimeUnit;
 
 /**
  * Ends reads and writes in which the client does nothing: one that stays but stops would hold its
- * request, and the sandbox that works for it, for ever. The server's channels know no time limit;
- * interrupting the virtual thread that sits in one closes it.
+ * request, and the sandbox that works for it, for ever. Those whose request is {@link Cut} end at
+ * once. The server's channels know no time limit; interrupting the virtual thread that sits in one
+ * closes it.
  */
 final class TransferGuard implements AutoCloseable {
   /** A large answer may take its time, if it is not longer than this. */
@@ -38,8 +40,14 @@ final class TransferGuard implements AutoCloseable {
       this.limitNanos = limitNanos;
     }
 
-    synchronized void check() {
-      if (!over && !ended && System.nanoTime() - beginNanos > limitNanos) {
+    void check() {
+      if (System.nanoTime() - beginNanos > limitNanos) {
+        end();
+      }
+    }
+
+    synchronized void end() {
+      if (!over && !ended) {
         ended = true;
         thread.interrupt();
       }
@@ -70,16 +78,35 @@ final class TransferGuard implements AutoCloseable {
    * Runs a transfer on the calling thread, which must be a virtual one.
    *
    * @param bytes how many the client must take; 0 for a read
+   * @param cut ends it with the connection
+   * @throws CutOffException when it was cut, whatever has become of the transfer
    * @throws IOException also when the client did not do its part in time
    */
+  void run(int bytes, Cut cut, Body body) throws IOException {
+    cut.check();
+    try {
+      guarded(bytes, Optional.of(cut), body);
+    } catch (IOException | RuntimeException e) {
+      cut.check();
+      throw e;
+    }
+  }
+
+  /** The same for what is neither long nor in the way of anybody who cuts. */
   void run(int bytes, Body body) throws IOException {
+    guarded(bytes, Optional.empty(), body);
+  }
+
+  private void guarded(int bytes, Optional<Cut> cut, Body body) throws IOException {
     Transfer transfer =
         new Transfer(patienceNanos + TimeUnit.SECONDS.toNanos(1) * bytes / BYTES_PER_SECOND_MIN);
     underWay.add(transfer);
     boolean ended = false;
+    Cut.Standing standing = cut.map(one -> one.on(transfer::end)).orElse(() -> {});
     try {
       body.run();
     } finally {
+      standing.close();
       underWay.remove(transfer);
       ended = transfer.finish();
       if (ended) {

@@ -26,12 +26,15 @@ public interface GuestProcesses {
   /** Those that live, sorted by process id. */
   List<ProcessView> list();
 
-  /**
-   * Writes to its standard input or terminal; blocks while it does not read.
-   *
-   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it has no open input
-   */
-  void write(ProcessRef process, byte[] bytes);
+  /** The way to its standard input or terminal; nothing is asked of the guest yet. */
+  ProcessInput input(ProcessRef process);
+
+  /** Writes to its standard input or terminal; see {@link ProcessInput#write}. */
+  default void write(ProcessRef process, byte[] bytes) {
+    try (ProcessInput input = input(process)) {
+      input.write(bytes);
+    }
+  }
 
   /**
    * Closes its standard input.

@@ -8,6 +8,7 @@ import dev.forkd.engine.ProcessSpec;
 import dev.forkd.engine.ProcessStream;
 import dev.forkd.engine.ProcessView;
 import dev.forkd.engine.TerminalSize;
+import java.io.OutputStream;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -103,20 +104,25 @@ public final class AgentProcesses {
             Optional.empty()));
   }
 
-  /** Writes to its input; waits until it was taken. */
-  public void write(ProcessRef process, byte[] bytes) {
-    AgentStream stream = agent.open(request("input", process));
+  /** Writes to a process; waits until all was taken. */
+  public void write(AgentInput input, byte[] bytes) {
+    AgentStream stream = agent.open(request("input", input.process()));
     try {
-      stream.sendInput(bytes, 0, bytes.length, STALL);
-      agent.sendEof(stream);
-    } catch (ForkdException e) {
-      if (e.code() != ErrorCode.FAILED_PRECONDITION) {
-        agent.cancel(stream);
-        throw e;
+      input.begin(agent, stream);
+      try {
+        stream.sendInput(bytes, 0, bytes.length, STALL);
+        agent.sendEof(stream);
+      } catch (ForkdException e) {
+        if (e.code() != ErrorCode.FAILED_PRECONDITION) {
+          throw e;
+        }
+        // The guest has refused, or it was given up: what ended the stream says why.
       }
-      // The guest has refused: its answer says why.
+      agent.drain(stream, OutputStream.nullOutputStream(), STALL, "input");
+    } finally {
+      input.end();
+      agent.cancel(stream); // Unless it has ended by itself.
     }
-    agent.drain(stream, java.io.OutputStream.nullOutputStream(), STALL, "input");
   }
 
   public void closeInput(ProcessRef process) {

@@ -233,6 +233,9 @@ public final class GuestAgent implements AutoCloseable {
             channel.cancel(stream.id());
             throw new ForkdException(
                 ErrorCode.CANCELLED, "the receiver of '" + what + "' went away", e);
+          } catch (RuntimeException e) {
+            channel.cancel(stream.id());
+            throw e;
           }
         }
         case AgentStream.Item.Note _, AgentStream.Item.Eof _ -> {}

@@ -1,12 +1,14 @@
 package dev.forkd.local;
 
 import dev.forkd.engine.GuestProcesses;
+import dev.forkd.engine.ProcessInput;
 import dev.forkd.engine.ProcessListener;
 import dev.forkd.engine.ProcessRef;
 import dev.forkd.engine.ProcessSpec;
 import dev.forkd.engine.ProcessStream;
 import dev.forkd.engine.ProcessView;
 import dev.forkd.engine.TerminalSize;
+import dev.forkd.guest.AgentInput;
 import dev.forkd.guest.AgentProcesses;
 import dev.forkd.sandbox.Sandbox;
 import java.util.List;
@@ -53,9 +55,21 @@ record SandboxProcesses(Sandbox sandbox) implements GuestProcesses {
     }
   }
 
+  /** The sandbox runs while something is written, not while its writer has nothing to say. */
   @Override
-  public void write(ProcessRef process, byte[] bytes) {
-    run(processes -> processes.write(process, bytes));
+  public ProcessInput input(ProcessRef process) {
+    AgentInput input = new AgentInput(process);
+    return new ProcessInput() {
+      @Override
+      public void write(byte[] bytes) {
+        run(processes -> processes.write(input, bytes));
+      }
+
+      @Override
+      public void close() {
+        input.close();
+      }
+    };
   }
 
   @Override

@@ -76,8 +76,9 @@ public final class FakeEngine implements ForkdEngine {
   /** A sandbox: what is seen of it, its files and its running processes. */
   private static final class Guest {
     private final AtomicReference<SandboxView> view;
-    private final FakeFiles files = new FakeFiles();
-    private final FakeProcesses kept = new FakeProcesses();
+    private final FakeDoor door = new FakeDoor();
+    private final FakeFiles files = new FakeFiles(door);
+    private final FakeProcesses kept = new FakeProcesses(door);
     private final List<FakeProcess> processes = new CopyOnWriteArrayList<>();
 
     Guest(SandboxView view) {
@@ -576,8 +577,7 @@ public final class FakeEngine implements ForkdEngine {
 
   @Override
   public GuestPorts ports(SandboxId id) {
-    living(id);
-    return new FakePorts();
+    return new FakePorts(living(id).door);
   }
 
   @Override
@@ -612,6 +612,16 @@ public final class FakeEngine implements ForkdEngine {
     closed = true;
     guests.values().forEach(guest -> guest.kept.close());
     onClose.get().run();
+  }
+
+  /** Who is saved must be alone. */
+  FakeDoor door(SandboxId id) {
+    return living(id).door;
+  }
+
+  /** Requests that are inside guests, for assertions on leftovers. */
+  public int inside() {
+    return guests.values().stream().mapToInt(guest -> guest.door.inside()).sum();
   }
 
   /** What is there, for assertions on leftovers. */

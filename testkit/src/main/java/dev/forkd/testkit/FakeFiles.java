@@ -28,7 +28,12 @@ final class FakeFiles implements GuestFiles {
 
   private record Watch(String path, boolean recursive, boolean entries, GuestWatch listener) {}
 
+  private final FakeDoor door;
   private final List<Watch> watches = new CopyOnWriteArrayList<>();
+
+  FakeFiles(FakeDoor door) {
+    this.door = door;
+  }
 
   private void changed(String path, GuestWatch.Kind kind) {
     for (Watch watch : watches) {
@@ -74,7 +79,7 @@ final class FakeFiles implements GuestFiles {
                     ErrorCode.FAILED_PRECONDITION, path + " is a directory in the guest"));
     int from = (int) Math.min(bytes.length, range.offset());
     int length = (int) Math.min(bytes.length - from, range.lengthBytes());
-    try {
+    try (FakeDoor.Pass _ = door.enter()) {
       sink.write(bytes, from, length);
     } catch (IOException e) {
       throw new UncheckedIOException(e);
@@ -84,7 +89,7 @@ final class FakeFiles implements GuestFiles {
 
   @Override
   public long write(String path, InputStream source, WriteSpec spec) {
-    try {
+    try (FakeDoor.Pass _ = door.enter()) {
       byte[] bytes = source.readAllBytes();
       for (int i = path.indexOf('/', 1); i > 0; i = path.indexOf('/', i + 1)) {
         makeDirectory(path.substring(0, i));
@@ -176,8 +181,12 @@ final class FakeFiles implements GuestFiles {
       throw new ForkdException(ErrorCode.FAILED_PRECONDITION, path + " is no directory");
     }
     Watch watch = new Watch(path, recursive, entries, listener);
+    FakeDoor.Pass pass = door.enter();
     watches.add(watch);
-    return () -> watches.remove(watch);
+    return () -> {
+      watches.remove(watch);
+      pass.close();
+    };
   }
 
   @Override

@@ -12,11 +12,13 @@ import java.net.InetAddress;
 import java.net.Socket;
 
 /** A guest whose ports are this host's. */
-final class FakePorts implements GuestPorts {
-  private record Connection(Socket socket, InputStream input, OutputStream output)
+record FakePorts(FakeDoor door) implements GuestPorts {
+  private record Connection(
+      Socket socket, InputStream input, OutputStream output, FakeDoor.Pass pass)
       implements PortConnection {
     @Override
     public void close() {
+      pass.close();
       try {
         socket.close();
       } catch (IOException e) {
@@ -29,7 +31,8 @@ final class FakePorts implements GuestPorts {
   public PortConnection connect(int port) {
     try {
       Socket socket = new Socket(InetAddress.getLoopbackAddress(), port);
-      return new Connection(socket, socket.getInputStream(), socket.getOutputStream());
+      return new Connection(
+          socket, socket.getInputStream(), socket.getOutputStream(), door.enter());
     } catch (IOException e) {
       throw new ForkdException(ErrorCode.NOT_FOUND, "nothing listens at port " + port, e);
     }

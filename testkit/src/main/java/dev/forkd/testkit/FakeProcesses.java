@@ -5,6 +5,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
 import dev.forkd.engine.ExecExit;
 import dev.forkd.engine.GuestProcesses;
+import dev.forkd.engine.ProcessInput;
 import dev.forkd.engine.ProcessListener;
 import dev.forkd.engine.ProcessRef;
 import dev.forkd.engine.ProcessSpec;
@@ -30,6 +31,11 @@ import java.util.concurrent.TimeUnit;
 final class FakeProcesses implements GuestProcesses, AutoCloseable {
   private static final int FIRST_OF_SIGNALLED = 128;
   private final Map<Long, Kept> all = new ConcurrentHashMap<>();
+  private final FakeDoor door;
+
+  FakeProcesses(FakeDoor door) {
+    this.door = door;
+  }
 
   private final class Kept {
     final Process process;
@@ -49,17 +55,23 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
         for (int n = from.read(chunk); n >= 0; n = from.read(chunk)) {
           byte[] piece = java.util.Arrays.copyOf(chunk, n);
           for (ProcessListener listener : listeners) {
-            if (spec.terminal().isPresent()) {
-              listener.terminal(piece);
-            } else if (errors) {
-              listener.stderr(piece);
-            } else {
-              listener.stdout(piece);
+            try (FakeDoor.Pass _ = door.stay()) {
+              tell(listener, piece, errors);
             }
           }
         }
       } catch (IOException e) {
         return; // It was killed.
+      }
+    }
+
+    private void tell(ProcessListener listener, byte[] piece, boolean errors) {
+      if (spec.terminal().isPresent()) {
+        listener.terminal(piece);
+      } else if (errors) {
+        listener.stderr(piece);
+      } else {
+        listener.stdout(piece);
       }
     }
 
@@ -75,7 +87,8 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     }
   }
 
-  private record Listening(Kept kept, ProcessListener listener, CompletableFuture<ExecExit> end)
+  private record Listening(
+      Kept kept, ProcessListener listener, CompletableFuture<ExecExit> end, FakeDoor.Pass pass)
       implements ProcessStream {
     @Override
     public ExecExit await() {
@@ -92,6 +105,7 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     public void close() {
       kept.listeners.remove(listener);
       end.completeExceptionally(new ForkdException(ErrorCode.CANCELLED, "closed"));
+      pass.close();
     }
   }
 
@@ -122,11 +136,11 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     spec.lifetime()
         .ifPresent(
             life -> Threads.platform("fake-lifetime", () -> endAfter(kept, life.toMillis())));
-    Threads.platform(
+    Threads.virtual(
         "fake-output",
         () -> {
           Thread errors =
-              Threads.platform("fake-errors", () -> kept.pump(process.getErrorStream(), true));
+              Threads.virtual("fake-errors", () -> kept.pump(process.getErrorStream(), true));
           kept.pump(process.getInputStream(), false);
           try {
             errors.join();
@@ -154,10 +168,10 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     process.destroyForcibly();
   }
 
-  private static ProcessStream listening(Kept kept, ProcessListener listener) {
+  private ProcessStream listening(Kept kept, ProcessListener listener) {
     CompletableFuture<ExecExit> mine = new CompletableFuture<>();
     var _ = kept.end.thenAccept(mine::complete);
-    return new Listening(kept, listener, mine);
+    return new Listening(kept, listener, mine, door.enter());
   }
 
   private Kept require(ProcessRef process) {
@@ -189,8 +203,41 @@ final class FakeProcesses implements GuestProcesses, AutoCloseable {
     return views;
   }
 
+  /** A pipe takes what it takes: who gives up leaves a thread that ends with the process. */
   @Override
-  public void write(ProcessRef process, byte[] bytes) {
+  public ProcessInput input(ProcessRef process) {
+    CompletableFuture<Void> closed = new CompletableFuture<>();
+    return new ProcessInput() {
+      @Override
+      public void write(byte[] bytes) {
+        CompletableFuture<Void> written = new CompletableFuture<>();
+        Threads.platform(
+            "fake-input",
+            () -> {
+              try {
+                writeNow(process, bytes);
+                written.complete(null);
+              } catch (ForkdException e) {
+                written.completeExceptionally(e);
+              }
+            });
+        try (FakeDoor.Pass _ = door.enter()) {
+          var _ = CompletableFuture.anyOf(written, closed).join();
+        } catch (CompletionException e) {
+          throw e.getCause() instanceof ForkdException known
+              ? known
+              : new ForkdException(ErrorCode.INTERNAL, "input", e);
+        }
+      }
+
+      @Override
+      public void close() {
+        closed.completeExceptionally(new ForkdException(ErrorCode.CANCELLED, "given up"));
+      }
+    };
+  }
+
+  private void writeNow(ProcessRef process, byte[] bytes) {
     Kept kept = require(process);
     if (!kept.spec.input() && kept.spec.terminal().isEmpty()) {
       throw new ForkdException(ErrorCode.FAILED_PRECONDITION, "it has no open input");

@@ -15,6 +15,7 @@ import dev.forkd.engine.WorkspaceView;
 import dev.forkd.engine.WorkspaceView.Status;
 import dev.forkd.engine.Workspaces;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -27,6 +28,9 @@ import java.util.concurrent.ConcurrentSkipListMap;
 final class FakeWorkspaces implements Workspaces {
   private static final long NOW = 1_700_000_000L;
   private static final int LONGEST_IN_TAG = 48;
+
+  /** For requests under way when a suspension begins, as the real ones have it. */
+  private static final Duration PATIENCE = Duration.ofSeconds(10);
 
   private final FakeEngine engine;
   private final Map<WorkspaceName, Row> rows = new ConcurrentSkipListMap<>();
@@ -85,12 +89,18 @@ final class FakeWorkspaces implements Workspaces {
           }
           int generation = row.generation() + 1;
           Tag tag = stateTag(name, generation);
-          engine.branch(
-              sandbox,
-              new BranchSpec(
-                  Optional.of(tag),
-                  diff ? BranchSpec.Mode.DIFF : BranchSpec.Mode.FULL,
-                  Optional.empty()));
+          engine.door(sandbox).shut(PATIENCE);
+          try {
+            engine.branch(
+                sandbox,
+                new BranchSpec(
+                    Optional.of(tag),
+                    diff ? BranchSpec.Mode.DIFF : BranchSpec.Mode.FULL,
+                    Optional.empty()));
+          } catch (RuntimeException e) {
+            engine.door(sandbox).open();
+            throw e;
+          }
           WorkspaceView suspended =
               put(new Row(row.id(), row.spec(), Optional.empty(), Optional.of(tag), generation));
           row.state().ifPresent(old -> engine.deleteSnapshot(old, DeleteMode.FORCE));

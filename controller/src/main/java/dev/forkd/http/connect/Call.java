@@ -1,5 +1,6 @@
 package dev.forkd.http.connect;
 
+import dev.forkd.http.Cut;
 import dev.forkd.http.Head;
 import java.time.Duration;
 import java.util.Optional;
@@ -8,5 +9,6 @@ import java.util.Optional;
  * What a handler may want to know of a call besides its message.
  *
  * @param timeout after which the client no longer wants the answer
+ * @param cut tells that the call ends, and that nobody hears its answer
  */
-public record Call(Head head, Optional<Duration> timeout) {}
+public record Call(Head head, Optional<Duration> timeout, Cut cut) {}

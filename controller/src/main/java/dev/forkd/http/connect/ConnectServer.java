@@ -175,8 +175,11 @@ public final class ConnectServer<C> {
         () -> {
           try {
             end.complete(work.run());
-          } catch (Exception | LinkageError | StackOverflowError e) {
+          } catch (Exception e) {
             end.completeExceptionally(e);
+          } catch (Throwable e) {
+            // Also when memory is short: nobody else would end the call.
+            end.completeExceptionally(new IllegalStateException("the handler failed", e));
           } finally {
             workers.release();
           }
@@ -301,7 +304,7 @@ public final class ConnectServer<C> {
           ConnectCode.UNIMPLEMENTED,
           "unknown compression \"" + encoding.get() + "\"; supported: identity");
     }
-    return new Call(exchange, exchange.header(TIMEOUT).map(ConnectServer::timeout));
+    return new Call(exchange, exchange.header(TIMEOUT).map(ConnectServer::timeout), exchange.cut());
   }
 
   private static Duration timeout(String text) {

@@ -6,6 +6,7 @@ import dev.forkd.api.Threads;
 import dev.forkd.engine.ExecExit;
 import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestProcesses;
+import dev.forkd.engine.ProcessInput;
 import dev.forkd.engine.ProcessListener;
 import dev.forkd.engine.ProcessRef;
 import dev.forkd.engine.ProcessSpec;
@@ -13,6 +14,7 @@ import dev.forkd.engine.ProcessStream;
 import dev.forkd.engine.ProcessView;
 import dev.forkd.engine.TerminalSize;
 import dev.forkd.http.ClientGoneException;
+import dev.forkd.http.Cut;
 import dev.forkd.http.CutOffException;
 import dev.forkd.http.Head;
 import dev.forkd.http.connect.Call;
@@ -235,7 +237,7 @@ final class ProcessService {
   }
 
   private static Object input(Guest guest, Call call, InputRequest ask) {
-    write(guest.processes(), Selector.ref(ask.process()), ask.input());
+    write(guest.processes(), call, Selector.ref(ask.process()), ask.input());
     return new Empty();
   }
 
@@ -250,11 +252,12 @@ final class ProcessService {
       if (request.start().isPresent()) {
         ProcessRef named = Selector.ref(request.start().get().process());
         // Before the first input, so that one that is not there is told even without any.
-        write(processes, named, Optional.empty());
+        write(processes, call, named, Optional.empty());
         process = Optional.of(named);
       } else if (request.data().isPresent()) {
         write(
             processes,
+            call,
             process.orElseThrow(() ->
                 new ConnectException(
                     ConnectCode.INVALID_ARGUMENT, "the first message must name the process")),
@@ -264,20 +267,25 @@ final class ProcessService {
     return new Empty();
   }
 
+  /** Writes until all is taken; what a process does not read ends with its sandbox. */
   private static void write(
-      GuestProcesses processes, ProcessRef process, Optional<ProcessMessages.Input> input) {
+      GuestProcesses processes,
+      Call call,
+      ProcessRef process,
+      Optional<ProcessMessages.Input> input) {
     byte[] bytes = ConnectMessages.bytes(input.flatMap(some -> some.stdin().or(some::pty)));
     if (bytes.length == 0) {
       requireThere(processes, process);
       return;
     }
-    try {
+    try (ProcessInput into = processes.input(process);
+        Cut.Standing _ = call.cut().on(() -> Threads.virtual("input-cut", into::close))) {
       for (int from = 0; from < bytes.length; from += INPUT_CHUNK_BYTES) {
-        processes.write(
-            process,
+        into.write(
             Arrays.copyOfRange(bytes, from, Math.min(bytes.length, from + INPUT_CHUNK_BYTES)));
       }
     } catch (ForkdException e) {
+      call.cut().check();
       throw e.code() == ErrorCode.FAILED_PRECONDITION
           ? new ConnectException(ConnectCode.INTERNAL, e.message(), e)
           : e;
