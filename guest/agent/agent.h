@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #define AGENT_VERSION "1.0.0"
@@ -13,7 +14,8 @@
 #define HEADER_BYTES 8
 #define TOKEN_BYTES 32
 #define NONCE_BYTES 32
-#define MAX_STREAMS 256
+#define MAX_STREAMS 1024
+#define MAX_DESCRIPTORS (4 * MAX_STREAMS)
 #define MAX_REQUEST (4u << 20)
 #define INITIAL_CREDIT 262144
 #define MAX_EVALS 64
@@ -59,6 +61,7 @@ struct stream_ops {
 };
 struct stream {
   uint32_t id;
+  struct stream *next; /* with a number that looks alike */
   const struct stream_ops *ops; /* null while its request is incomplete */
   void *state;
   struct buffer request;
@@ -110,6 +113,7 @@ struct spawn {
   int keep_fd; /* passed on as descriptor 3, or -1 */
   int cgroup_fd; /* or -1 */
 };
+void raise_descriptors(void);
 bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step);
 
 /* command.c */
@@ -157,6 +161,13 @@ void eval_check_deadlines(void);
 
 /* files.c */
 bool files_start(struct stream *s, const char *op, json_t *request);
+void files_resume_output(void);
+
+/* work.c: a body writes with work_error whether it can do it, then what it has to say as DATA on 1 */
+typedef void work_body(FILE *out, const void *argument);
+void work_error(FILE *out, int error);
+void work_start(struct stream *s, const char *verb, const char *path, work_body *body, const void *argument);
+void work_resume_output(void);
 
 /* entry.c */
 json_t *entry_of(const char *path); /* itself; null with errno */
@@ -198,6 +209,7 @@ ssize_t read_file(const char *path, char *into, size_t size);
 void to_hex(const uint8_t *data, size_t size, char *hex);
 bool from_hex(const char *hex, uint8_t *data, size_t size);
 void set_nonblocking(int fd);
+json_t *json_text(const char *text); /* bytes that are not UTF-8 are told as U+FFFD */
 bool find_account(const char *name, struct account *account);
 size_t find_groups(const struct account *account, gid_t *groups, size_t max);
 

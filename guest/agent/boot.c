@@ -146,6 +146,8 @@ void boot(void) {
   symlink("/proc/self/fd/2", "/dev/stderr");
   mount_or_die("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
   loopback_up();
+  write_file("/proc/sys/fs/inotify/max_user_instances", "1024"); /* a watch is one */
+  write_file("/proc/sys/fs/inotify/max_user_watches", "65536");
   sethostname("forkd", 5);
   cgroup_init();
   guest_identity_init();

@@ -22,6 +22,7 @@ static uint8_t frame[HEADER_BYTES + MAX_PAYLOAD];
 static size_t frame_size;
 static struct buffer output;
 static struct stream *streams[MAX_STREAMS];
+static struct stream *by_id[MAX_STREAMS]; /* by the lowest bits of their numbers */
 static int stream_count;
 static int last_idle = -1;
 static size_t incomplete_bytes; /* of requests whose end is not here yet */
@@ -80,6 +81,11 @@ void send_json(uint32_t stream, enum frame_type type, json_t *json) {
 }
 
 static void stream_free(struct stream *s) {
+  for (struct stream **at = &by_id[s->id % MAX_STREAMS]; *at; at = &(*at)->next)
+    if (*at == s) {
+      *at = s->next;
+      break;
+    }
   for (int i = 0; i < stream_count; i++)
     if (streams[i] == s) {
       streams[i] = streams[--stream_count];
@@ -107,13 +113,8 @@ void stream_fail(struct stream *s, const char *code, const char *format, ...) {
   va_end(args);
   uint32_t id = s->id;
   stream_free(s);
-  json_t *message = json_string(text);
-  if (!message) { /* a path that is not UTF-8, or was cut inside a character */
-    for (char *c = text; *c; c++)
-      if (*c & 0x80) *c = '?';
-    message = json_string(text);
-  }
-  send_json(id, F_ERROR, json_pack("{s:s,s:o}", "code", code, "message", message));
+  /* A path in it may have been cut inside a character. */
+  send_json(id, F_ERROR, json_pack("{s:s,s:o}", "code", code, "message", json_text(text)));
   announce_idle();
 }
 
@@ -122,9 +123,9 @@ void stream_fail_errno(struct stream *s, int error, const char *what) {
   switch (error) {
     case ENOENT: code = "not_found"; break;
     case EACCES: case EPERM: case EROFS: code = "permission_denied"; break;
-    case EEXIST: case ENOTEMPTY: case EISDIR: case ENOTDIR: case EBUSY: code = "failed_precondition"; break;
+    case EEXIST: case ENOTEMPTY: case EISDIR: case ENOTDIR: case EBUSY: case ELOOP: code = "failed_precondition"; break;
     case ENOSPC: case EDQUOT: case ENOMEM: case EMFILE: case EAGAIN: code = "resource_exhausted"; break;
-    case EINVAL: case ENAMETOOLONG: case ENOEXEC: case E2BIG: case ELOOP: code = "invalid_argument"; break;
+    case EINVAL: case ENAMETOOLONG: case ENOEXEC: case E2BIG: code = "invalid_argument"; break;
     default: break;
   }
   stream_fail(s, code, "%s: %s", what, strerror(error));
@@ -167,6 +168,8 @@ void resume_output(void) {
   exec_resume_output();
   process_resume_output();
   port_resume_output();
+  files_resume_output();
+  work_resume_output();
 }
 
 static void out_of_step(const char *why) {
@@ -178,9 +181,9 @@ static void out_of_step(const char *why) {
 }
 
 static struct stream *find_stream(uint32_t id) {
-  for (int i = 0; i < stream_count; i++)
-    if (streams[i]->id == id) return streams[i];
-  return NULL;
+  struct stream *s = by_id[id % MAX_STREAMS];
+  while (s && s->id != id) s = s->next;
+  return s;
 }
 
 static void start_request(struct stream *s) {
@@ -212,6 +215,8 @@ static bool open_frame(uint32_t id, int flags, const uint8_t *data, size_t size)
     s->id = id;
     for (int i = 0; i < 3; i++) s->send_credit[i] = INITIAL_CREDIT;
     s->receive_credit = INITIAL_CREDIT;
+    s->next = by_id[id % MAX_STREAMS];
+    by_id[id % MAX_STREAMS] = s;
     streams[stream_count++] = s;
   }
   if (buffer_size(&s->request) + size > MAX_REQUEST || incomplete_bytes + size > 2 * MAX_REQUEST) return false;
@@ -331,7 +336,7 @@ static void channel_ready(struct source *self, uint32_t events) {
   for (;;) {
     ssize_t n = read(self->fd, input + recent, sizeof input - recent);
     if (n < 0 && errno == EINTR) continue;
-    if (n == 0 && host_mode) {
+    if (host_mode && (n == 0 || (n < 0 && errno != EAGAIN))) {
       channel_closed();
       return;
     }

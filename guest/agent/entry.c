@@ -44,21 +44,16 @@ static const char *name_of(struct names *names, unsigned id) {
   return into;
 }
 
-static json_t *text(const char *value) {
-  json_t *json = json_string(value);
-  return json ? json : json_string("?"); /* not UTF-8: listed, but it cannot be asked for */
-}
-
 static json_t *entry(const char *path, const struct stat *st) {
   const char *type = S_ISREG(st->st_mode)   ? "file"
                      : S_ISDIR(st->st_mode) ? "directory"
                      : S_ISLNK(st->st_mode) ? "symlink"
                                             : "other";
-  return json_pack("{s:o,s:s,s:I,s:i,s:i,s:i,s:I,s:o,s:o}", "path", text(path), "type", type, "size",
+  return json_pack("{s:o,s:s,s:I,s:i,s:i,s:i,s:I,s:o,s:o}", "path", json_text(path), "type", type, "size",
                    (json_int_t)st->st_size, "mode", (int)(st->st_mode & 07777), "uid", (int)st->st_uid, "gid",
                    (int)st->st_gid, "modifiedMillis",
                    (json_int_t)st->st_mtim.tv_sec * 1000 + st->st_mtim.tv_nsec / 1000000, "owner",
-                   text(name_of(&users, st->st_uid)), "group", text(name_of(&groups, st->st_gid)));
+                   json_text(name_of(&users, st->st_uid)), "group", json_text(name_of(&groups, st->st_gid)));
 }
 
 json_t *entry_of(const char *path) {
@@ -96,7 +91,7 @@ json_t *entry_followed(const char *path) {
     target[n > 0 ? n : 0] = 0;
   }
   json_t *json = entry(path, leads ? &st : &link);
-  json_object_set_new(json, "target", text(target));
+  json_object_set_new(json, "target", json_text(target));
   if (leads && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))) add_metadata(json, path);
   return json;
 }

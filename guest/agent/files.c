@@ -10,28 +10,41 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #define MAX_PATH 4096
-#define MAX_DEPTH 64
+#define MAX_DEPTH 1024
+#define SOON 64 /* so many entries are listed at once; more are by a child */
 #define METADATA_PREFIX "user.e2b."
 
 /* A transfer in one direction. */
 struct transfer {
+  struct transfer *next; /* of those that are read */
   int fd;
+  struct stream *stream;
   int64_t size, left; /* left to be read */
   char path[MAX_PATH], temporary[MAX_PATH + 32];
   int mode;
+  bool made; /* by us, and of no use before its end */
   bool has_owner;
   uid_t uid;
   gid_t gid;
   json_t *metadata;
 };
 
+static struct transfer *readers;
+
 static void transfer_free(struct transfer *t) {
+  for (struct transfer **at = &readers; *at; at = &(*at)->next)
+    if (*at == t) {
+      *at = t->next;
+      break;
+    }
   if (t->fd >= 0) close(t->fd);
   if (t->temporary[0]) unlink(t->temporary);
+  if (t->made) unlink(t->path);
   json_decref(t->metadata);
   free(t);
 }
@@ -47,7 +60,7 @@ static void fail_path(struct stream *s, int error, const char *verb, const char 
 static void pump_read(struct stream *s) {
   struct transfer *t = s->state;
   static uint8_t data[MAX_PAYLOAD];
-  while (s->send_credit[CH_OUT] > 0) {
+  while (s->send_credit[CH_OUT] > 0 && !channel_crowded()) {
     size_t room = (int64_t)sizeof data > s->send_credit[CH_OUT] ? (size_t)s->send_credit[CH_OUT] : sizeof data;
     if ((int64_t)room > t->left) room = (size_t)t->left;
     ssize_t n = room ? read(t->fd, data, room) : 0;
@@ -74,6 +87,14 @@ static void pump_read(struct stream *s) {
 }
 
 static const struct stream_ops read_ops = {.credit = pump_read, .cancel = transfer_cancel};
+
+void files_resume_output(void) {
+  if (channel_crowded()) return;
+  for (struct transfer *t = readers, *next; t; t = next) {
+    next = t->next;
+    pump_read(t->stream);
+  }
+}
 
 static void start_read(struct stream *s, const char *path, json_t *request) {
   json_int_t offset = json_integer_value(json_object_get(request, "offset"));
@@ -102,6 +123,9 @@ static void start_read(struct stream *s, const char *path, json_t *request) {
   t->left = json_is_integer(length) ? json_integer_value(length) : INT64_MAX;
   if (t->left < 0) t->left = 0;
   snprintf(t->path, sizeof t->path, "%s", path);
+  t->stream = s;
+  t->next = readers;
+  readers = t;
   s->state = t;
   s->ops = &read_ops;
   pump_read(s);
@@ -166,7 +190,11 @@ static bool set_metadata(int fd, json_t *metadata) {
   json_t *value;
   json_object_foreach(metadata, key, value) {
     snprintf(name, sizeof name, METADATA_PREFIX "%s", key);
-    if (json_is_string(value) && fsetxattr(fd, name, json_string_value(value), json_string_length(value), 0)) return false;
+    if (!json_is_string(value) || !fsetxattr(fd, name, json_string_value(value), json_string_length(value), 0)) continue;
+    struct statvfs disk;
+    /* The kernel's word for "no room" is the same, whether the disk is full or what a file may have beside its content. */
+    if (errno == ENOSPC && !fstatvfs(fd, &disk) && disk.f_bavail) errno = E2BIG;
+    return false;
   }
   return true;
 }
@@ -201,7 +229,7 @@ static void write_end(struct stream *s) {
   json_int_t size = t->size;
   char path[MAX_PATH];
   memcpy(path, t->path, sizeof path);
-  if (done) t->temporary[0] = 0;
+  if (done) t->temporary[0] = 0, t->made = false;
   transfer_free(t);
   if (done) stream_end(s, json_pack("{s:I}", "size", size));
   else fail_path(s, error, "write", path);
@@ -239,7 +267,12 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
   if (!make_parents(t->path, false, &owner, &made)) {
     /* errno tells */
   } else if (in_place) {
-    t->fd = open(t->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0644);
+    int flags = O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+    t->fd = open(t->path, flags | O_CREAT | O_EXCL, 0644);
+    t->made = t->fd >= 0;
+    if (t->fd < 0 && errno == EEXIST) t->fd = open(t->path, flags | O_TRUNC);
+    /* At once: should the rest not come, it is not left to root. */
+    if (t->fd >= 0 && t->has_owner && fchown(t->fd, t->uid, t->gid)) note("own %s: %s", t->path, strerror(errno));
   } else {
     int folder = (int)(strrchr(t->path, '/') - t->path);
     do { /* another epoch may have left one behind */
@@ -260,37 +293,38 @@ static void start_write(struct stream *s, const char *path, json_t *request) {
 
 static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-static void do_list(struct stream *s, const char *path) {
+/* The entries below a folder, each folder's in the order of their names. */
+struct listing {
+  bool followed;
+  json_int_t depth;
+  const char *path;
+  FILE *out; /* of a child */
+  json_t *entries; /* without one */
+  size_t count;
+};
+
+static bool few(const char *path) {
   DIR *dir = opendir(path);
-  if (!dir) {
-    fail_path(s, errno, "list", path);
-    return;
-  }
-  json_t *entries = json_array();
-  struct dirent *d;
-  size_t bytes = 0;
-  while ((d = readdir(dir))) {
-    char full[MAX_PATH + 256];
-    if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")) continue;
-    snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", d->d_name);
-    json_t *one = entry_of(full);
-    if (!one) continue;
-    bytes += json_size(one);
-    json_array_append_new(entries, one);
-    if (bytes <= MAX_ANSWER_BYTES) continue;
-    stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
-                json_array_size(entries));
-    json_decref(entries);
-    closedir(dir);
-    return;
-  }
-  closedir(dir);
-  stream_end(s, json_pack("{s:o}", "entries", entries));
+  int count = 0;
+  while (dir && count <= SOON + 2 && readdir(dir)) count++;
+  if (dir) closedir(dir);
+  return count <= SOON + 2;
 }
 
-/* The entries below a folder, each folder's in the order of their names. False: too many. */
-static bool add_tree(json_t *entries, const char *path, json_int_t depth, size_t *bytes) {
+static void tell(struct listing *l, json_t *entry) {
+  if (!l->out) {
+    json_array_append_new(l->entries, entry);
+    return;
+  }
+  if (l->count) fputc(',', l->out);
+  json_dumpf(entry, l->out, JSON_COMPACT);
+  json_decref(entry);
+}
+
+/* False: there are too many to be listed at once. */
+static bool walk(struct listing *l, const char *path, json_int_t depth) {
   struct dirent **found;
+  if (!l->out && !few(path)) return false;
   int count = scandir(path, &found, NULL, by_name);
   bool fits = true;
   for (int i = 0; i < count; i++) {
@@ -299,12 +333,11 @@ static bool add_tree(json_t *entries, const char *path, json_int_t depth, size_t
     if (fits && strcmp(name, ".") && strcmp(name, "..")) {
       struct stat st;
       snprintf(full, sizeof full, "%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", name);
-      json_t *entry = strlen(full) < MAX_PATH ? entry_followed(full) : NULL;
+      json_t *entry = strlen(full) >= MAX_PATH ? NULL : l->followed ? entry_followed(full) : entry_of(full);
       if (entry) {
-        *bytes += json_size(entry);
-        json_array_append_new(entries, entry);
-        fits = *bytes <= MAX_ANSWER_BYTES;
-        if (fits && depth > 1 && !lstat(full, &st) && S_ISDIR(st.st_mode)) fits = add_tree(entries, full, depth - 1, bytes);
+        tell(l, entry);
+        fits = ++l->count <= SOON || l->out;
+        if (fits && depth > 1 && !lstat(full, &st) && S_ISDIR(st.st_mode)) fits = walk(l, full, depth - 1);
       }
     }
     free(found[i]);
@@ -313,23 +346,32 @@ static bool add_tree(json_t *entries, const char *path, json_int_t depth, size_t
   return fits;
 }
 
-static void do_tree(struct stream *s, const char *path, json_t *request) {
-  json_int_t depth = json_integer_value(json_object_get(request, "depth"));
-  size_t bytes = 0;
+static void list_all(FILE *out, const void *argument) {
+  struct listing l = *(const struct listing *)argument;
+  l.out = out;
+  work_error(out, 0);
+  fputc('[', out);
+  walk(&l, l.path, l.depth);
+  fputc(']', out);
+}
+
+static void do_list(struct stream *s, const char *path, bool followed, json_int_t depth) {
+  struct listing l = {.followed = followed, .depth = depth < 1 ? 1 : depth > MAX_DEPTH ? MAX_DEPTH : depth, .path = path};
   DIR *dir = opendir(path);
   if (!dir) {
     fail_path(s, errno, "list", path);
     return;
   }
   closedir(dir);
-  json_t *entries = json_array();
-  if (add_tree(entries, path, depth < 1 ? 1 : depth > MAX_DEPTH ? MAX_DEPTH : depth, &bytes)) {
-    stream_end(s, json_pack("{s:o}", "entries", entries));
+  l.entries = json_array();
+  if (walk(&l, path, l.depth)) {
+    stream_end(s, json_pack("{s:o}", "entries", l.entries));
     return;
   }
-  stream_fail(s, "resource_exhausted", "'%.300s' has more than %zu entries, too many for one list; use exec", path,
-              json_array_size(entries));
-  json_decref(entries);
+  json_decref(l.entries);
+  l.entries = NULL;
+  l.count = 0;
+  work_start(s, "list", path, list_all, &l);
 }
 
 static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw) {
@@ -337,9 +379,20 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
   return remove(path);
 }
 
+static void remove_all(FILE *out, const void *argument) {
+  work_error(out, nftw(argument, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) ? errno : 0);
+}
+
 static void answer(struct stream *s, int failed, const char *verb, const char *path) {
   if (failed) fail_path(s, errno, verb, path);
   else stream_end(s, json_object());
+}
+
+/* A folder with something in it may have much. */
+static void do_remove(struct stream *s, const char *path) {
+  int failed = remove(path);
+  if (failed && (errno == ENOTEMPTY || errno == EEXIST)) work_start(s, "remove", path, remove_all, path);
+  else answer(s, failed, "remove", path);
 }
 
 static bool is_path(const char *path) { return path && path[0] == '/' && strlen(path) < MAX_PATH; }
@@ -393,12 +446,12 @@ bool files_start(struct stream *s, const char *op, json_t *request) {
   entry_names_begin();
   if (!strcmp(op, "read")) start_read(s, path, request);
   else if (!strcmp(op, "write")) start_write(s, path, request);
-  else if (!strcmp(op, "list")) do_list(s, path);
-  else if (!strcmp(op, "tree")) do_tree(s, path, request);
+  else if (!strcmp(op, "list")) do_list(s, path, false, 1);
+  else if (!strcmp(op, "tree")) do_list(s, path, true, json_integer_value(json_object_get(request, "depth")));
   else if (!strcmp(op, "mkdir")) do_mkdir(s, path, request);
   else if (!strcmp(op, "watch")) watch_start(s, path, request);
   else if (move) do_move(s, path, to, request);
-  else if (!strcmp(op, "remove")) answer(s, nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT), "remove", path);
+  else if (!strcmp(op, "remove")) do_remove(s, path);
   else {
     json_t *entry = json_is_true(json_object_get(request, "follow")) ? entry_followed(path) : entry_of(path);
     if (entry) stream_end(s, entry);

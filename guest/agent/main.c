@@ -123,6 +123,7 @@ int main(int argc, char **argv) {
                     "       (without --host it is a guest's init)\n");
     return 64;
   }
+  raise_descriptors();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   if (!host_mode) boot();
   catch_children();

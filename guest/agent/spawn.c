@@ -10,12 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* What runs on the borrowed stack never returns from there: a sanitizer would keep its marks on it. */
 #define ON_BORROWED_STACK __attribute__((no_sanitize("address", "undefined")))
+
+/* Of descriptors: a stream needs up to three, and what is started has the limit that was there before. */
+static struct rlimit before;
+
+void raise_descriptors(void) {
+  if (getrlimit(RLIMIT_NOFILE, &before)) return;
+  struct rlimit more = {.rlim_cur = MAX_DESCRIPTORS, .rlim_max = before.rlim_max < MAX_DESCRIPTORS ? MAX_DESCRIPTORS : before.rlim_max};
+  if (!setrlimit(RLIMIT_NOFILE, &more)) return;
+  more = (struct rlimit){.rlim_cur = before.rlim_max, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &more);
+}
 
 struct attempt {
   const struct spawn *spawn;
@@ -64,6 +76,7 @@ ON_BORROWED_STACK static int child(void *argument) {
   sigprocmask(SIG_SETMASK, &none, NULL);
   signal(SIGPIPE, SIG_DFL);
   setsid();
+  if (before.rlim_cur) setrlimit(RLIMIT_NOFILE, &before);
   /* Out of the way first: a source may sit where another one's target is. */
   int fds[4];
   for (int i = 0; i < 4; i++) {
@@ -120,11 +133,11 @@ bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step) {
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = (uint64_t)spawn->cgroup_fd;
   }
-  sigset_t all, before;
+  sigset_t all, mask;
   sigfillset(&all);
-  sigprocmask(SIG_SETMASK, &all, &before);
+  sigprocmask(SIG_SETMASK, &all, &mask);
   long result = clone_on_stack(&args, &attempt);
-  sigprocmask(SIG_SETMASK, &before, NULL);
+  sigprocmask(SIG_SETMASK, &mask, NULL);
   if (result < 0) {
     errno = (int)-result;
     *step = "process";

@@ -178,3 +178,30 @@ size_t find_groups(const struct account *account, gid_t *groups, size_t max) {
   if (file) fclose(file);
   return count;
 }
+
+/* Length of the UTF-8 character that begins here; 0 when none does. */
+static size_t character(const unsigned char *at) {
+  size_t length = *at < 0x80 ? 1 : *at >= 0xc2 && *at < 0xe0 ? 2 : (*at & 0xf0) == 0xe0 ? 3 : *at >= 0xf0 && *at < 0xf5 ? 4 : 0;
+  for (size_t i = 1; i < length; i++)
+    if ((at[i] & 0xc0) != 0x80) return 0;
+  if (*at == 0xe0 && at[1] < 0xa0) return 0;
+  if (*at == 0xed && at[1] > 0x9f) return 0; /* half a pair of UTF-16 */
+  if (*at == 0xf0 && at[1] < 0x90) return 0;
+  if (*at == 0xf4 && at[1] > 0x8f) return 0;
+  return length;
+}
+
+json_t *json_text(const char *text) {
+  json_t *json = json_string(text);
+  if (json) return json;
+  struct buffer whole = {0};
+  for (const unsigned char *at = (const unsigned char *)text; *at;) {
+    size_t length = character(at);
+    if (length) buffer_add(&whole, at, length);
+    else buffer_add(&whole, "\xef\xbf\xbd", 3);
+    at += length ? length : 1;
+  }
+  json = json_stringn((const char *)buffer_at(&whole), buffer_size(&whole));
+  buffer_free(&whole);
+  return json ? json : json_string("?");
+}

@@ -61,9 +61,7 @@ static void watch_credit(struct stream *s) { pump(s->state); }
 static const struct stream_ops watch_ops = {.credit = watch_credit, .cancel = watch_cancel};
 
 static void report(struct watch *w, const char *kind, const char *name) {
-  json_t *label = json_string(name);
-  if (!label) return; /* no host could ask for it */
-  json_t *line = json_pack("{s:s,s:o}", "kind", kind, "name", label);
+  json_t *line = json_pack("{s:s,s:o}", "kind", kind, "name", json_text(name));
   if (w->entries && strcmp(kind, "removed") && strcmp(kind, "renamed")) {
     char full[PATH_MAX * 2];
     snprintf(full, sizeof full, "%s/%s", w->path, name);
@@ -110,6 +108,7 @@ static bool add(struct watch *w, const char *name, bool found) {
     char below[PATH_MAX * 2];
     struct stat st;
     snprintf(below, sizeof below, "%s/%s", full, d->d_name);
+    if (!found && d->d_type != DT_DIR && d->d_type != DT_UNKNOWN) continue;
     if (lstat(below, &st)) continue;
     snprintf(below, sizeof below, "%s%s%s", name, *name ? "/" : "", d->d_name);
     if (strlen(below) >= PATH_MAX) continue;

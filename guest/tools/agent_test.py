@@ -358,16 +358,44 @@ class Files(AgentTest):
         self.agent.sync(AgentTest.token)
         self.assertEqual(self.agent.call("list", path=self.folder)["entries"], [])
 
-    def test_a_folder_too_large_for_one_answer_is_an_error(self):
+    def test_a_large_folder_is_listed_and_removed_while_others_are_served(self):
         count, width = 20_000, 200
         if GUEST:
             self.skipTest("slow there, and the same code")
+        os.mkdir(f"{self.folder}/many")
         for i in range(count):
-            os.close(os.open(f"{self.folder}/{i:0{width}}", os.O_CREAT))
-        self.fails("resource_exhausted", self.agent.call, "list", path=self.folder)
-        for i in range(count // 3, count):
-            os.unlink(f"{self.folder}/{i:0{width}}")
-        self.assertEqual(len(self.agent.call("list", path=self.folder)["entries"]), count // 3)
+            os.close(os.open(f"{self.folder}/many/{i:0{width}}", os.O_CREAT))
+        for op in ("list", "tree"):
+            stream = self.agent.open(op, path=f"{self.folder}/many")
+            served = self.served_during(stream)
+            entries = json.loads(bytes(stream.out[1]))
+            self.assertEqual(sorted(entry["path"][-width:] for entry in entries), [f"{i:0{width}}" for i in range(count)])
+            self.assertGreater(served, 2, "nobody else was served meanwhile")
+        self.assertGreater(self.served_during(self.agent.open("remove", path=f"{self.folder}/many")), 2)
+        self.assertEqual(self.agent.call("list", path=self.folder)["entries"], [])
+
+    def served_during(self, stream):
+        served = 0
+        while not stream.over:
+            self.agent.call("stat", path=self.folder)
+            served += 1
+        self.agent.end(stream)
+        return served
+
+    def test_a_long_list_nobody_wants_any_more_ends(self):
+        for i in range(3000):
+            os.close(os.open(f"{self.folder}/{i:0200}", os.O_CREAT)) if not GUEST else None
+        if GUEST:
+            self.skipTest("the test makes the files on the host")
+        self.agent.give_credit = False
+        stream = self.agent.open("list", path=self.folder)
+        self.agent.pump_until(lambda: len(stream.out[1]) > 200_000)
+        children = lambda: subprocess.run(["pgrep", "-P", str(self.process.pid), "-f", "forkd-agent"], capture_output=True, text=True).stdout.split()
+        self.assertEqual(len(children()), 1)
+        self.agent.cancel(stream)
+        self.agent.give_credit = True
+        self.eventually(lambda: not children())
+        self.agent.call("status")
 
 
 class Conversation(AgentTest):
@@ -430,7 +458,7 @@ class Conversation(AgentTest):
                 self.is_not_answered(data(stream.id))
 
     def test_too_many_streams(self):
-        for i in range(256):
+        for i in range(1024):
             self.agent.open("write", path=f"{self.folder}/{i}")
         self.is_not_answered(b"")
         self.assertEqual(self.agent.call("list", path=self.folder)["entries"], [])

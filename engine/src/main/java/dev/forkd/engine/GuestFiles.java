@@ -70,7 +70,9 @@ public interface GuestFiles {
    * The entries below a folder, down to so many levels, in lexical pre-order, each followed through
    * symbolic links as by {@link #follow}; links to folders are not descended into.
    *
-   * @param depth 1 for the folder's own entries
+   * @param depth 1 for the folder's own entries; at most 1024
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is no folder or a link that
+   *     leads in circles, or when there is more than can be told (32 MiB as JSON)
    */
   List<Entry> tree(String path, int depth);
 

@@ -27,7 +27,10 @@ import tools.jackson.databind.json.JsonMapper;
  * the connection, nothing more.
  */
 final class AgentChannel implements AutoCloseable {
-  private static final int MAX_STREAMS = 256;
+  /** Open at once at most. Agents of older templates take fewer, and do not say how many. */
+  private static final int MAX_STREAMS = 1024;
+
+  private static final int MAX_STREAMS_UNTOLD = 256;
 
   /** What the agent takes for one request; one byte more ends the conversation. */
   private static final int MAX_REQUEST_BYTES = 4 << 20;
@@ -54,6 +57,7 @@ final class AgentChannel implements AutoCloseable {
   private final CompletableFuture<Boolean> synced = new CompletableFuture<>();
   private volatile Optional<NonceFilter> filter = Optional.empty();
   private volatile Optional<ForkdException> lost = Optional.empty();
+  private volatile int maxStreams = MAX_STREAMS_UNTOLD;
   private volatile boolean idle;
   private volatile boolean closing;
   private final AtomicBoolean over = new AtomicBoolean();
@@ -160,7 +164,9 @@ final class AgentChannel implements AutoCloseable {
       }
       case Frame.READY -> {
         try {
-          ready.complete(JSON.readTree(frame.payload()));
+          JsonNode said = JSON.readTree(frame.payload());
+          maxStreams = Math.clamp(said.path("streams").asInt(MAX_STREAMS_UNTOLD), 1, MAX_STREAMS);
+          ready.complete(said);
         } catch (tools.jackson.core.JacksonException e) {
           throw FrameDecoder.broken("a READY that is not JSON");
         }
@@ -200,11 +206,12 @@ final class AgentChannel implements AutoCloseable {
     // Counted with itself in, so that of several at once none comes in as one too many: the agent
     // would end the conversation.
     streams.put(stream.id(), stream);
-    if (streams.size() > MAX_STREAMS) {
+    int most = maxStreams;
+    if (streams.size() > most) {
       streams.remove(stream.id());
       throw new ForkdException(
           ErrorCode.RESOURCE_EXHAUSTED,
-          "sandbox " + who + " has " + MAX_STREAMS + " requests open; wait for one to end");
+          "sandbox " + who + " has " + most + " requests open; wait for one to end");
     }
     int frames = Math.max(1, Math.ceilDiv(json.length, Frame.MAX_PAYLOAD_BYTES));
     ByteBuffer bytes =

@@ -5,6 +5,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestWatch;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
@@ -14,7 +15,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.MappingIterator;
+import tools.jackson.databind.json.JsonMapper;
 
 /** A guest's files through its agent. */
 public final class AgentFiles implements GuestFiles {
@@ -22,6 +26,11 @@ public final class AgentFiles implements GuestFiles {
   private static final Duration STALL = Duration.ofSeconds(60);
 
   private static final int CHUNK_BYTES = 64 << 10;
+
+  /** Of a list as the guest sends it: some hundred thousand entries. */
+  private static final int LIST_BYTES_MAX = 32 << 20;
+
+  private static final JsonMapper JSON = JsonMapper.shared();
 
   private final GuestAgent agent;
 
@@ -53,27 +62,33 @@ public final class AgentFiles implements GuestFiles {
     spec.metadata().ifPresent(words -> request.put("metadata", words));
     request.put("inPlace", spec.inPlace());
     AgentStream stream = agent.open(request);
-    byte[] chunk = new byte[CHUNK_BYTES];
     try {
-      for (int n = source.read(chunk); n >= 0; n = source.read(chunk)) {
-        stream.sendInput(chunk, 0, n, STALL);
-      }
-      agent.sendEof(stream);
+      send(source, stream);
+      return agent
+          .drain(stream, OutputStream.nullOutputStream(), STALL, "write")
+          .path("size")
+          .asLong(0);
     } catch (IOException e) {
-      agent.cancel(stream);
       throw new ForkdException(
           ErrorCode.CANCELLED, "the source for " + path + " ended: " + e.getMessage(), e);
-    } catch (ForkdException e) {
-      if (e.code() != ErrorCode.FAILED_PRECONDITION) {
-        agent.cancel(stream);
+    } finally {
+      agent.cancel(stream); // Unless it has ended by itself.
+    }
+  }
+
+  private void send(InputStream source, AgentStream stream) throws IOException {
+    byte[] chunk = new byte[CHUNK_BYTES];
+    for (int n = source.read(chunk); n >= 0; n = source.read(chunk)) {
+      try {
+        stream.sendInput(chunk, 0, n, STALL);
+      } catch (ForkdException e) {
+        if (e.code() == ErrorCode.FAILED_PRECONDITION) {
+          return; // The guest has refused: its answer says why.
+        }
         throw e;
       }
-      // The guest has refused: its answer says why.
     }
-    return agent
-        .drain(stream, OutputStream.nullOutputStream(), STALL, "write")
-        .path("size")
-        .asLong(0);
+    agent.sendEof(stream);
   }
 
   @Override
@@ -83,13 +98,50 @@ public final class AgentFiles implements GuestFiles {
 
   @Override
   public List<Entry> list(String path) {
-    return entries(agent.call(Map.of("op", "list", "path", checked(path)), STALL));
+    return entries(Map.of("op", "list", "path", checked(path)));
   }
 
-  private static List<Entry> entries(JsonNode answer) {
+  /** Few come with the result, many before it. */
+  private List<Entry> entries(Map<String, ?> request) {
+    ByteArrayOutputStream many = new ByteArrayOutputStream();
+    JsonNode answer = agent.call(request, limited(many, "" + request.get("path")), STALL);
     List<Entry> list = new ArrayList<>();
-    answer.path("entries").forEach(node -> list.add(entry(node)));
+    if (many.size() == 0) {
+      answer.path("entries").forEach(node -> list.add(entry(node)));
+      return list;
+    }
+    try (MappingIterator<JsonNode> nodes =
+        JSON.readerFor(JsonNode.class).readValues(many.toByteArray())) {
+      while (nodes.hasNext()) {
+        list.add(entry(nodes.next()));
+      }
+    } catch (JacksonException e) {
+      throw FrameDecoder.broken("a list that is not JSON");
+    }
     return list;
+  }
+
+  private static OutputStream limited(ByteArrayOutputStream into, String path) {
+    return new OutputStream() {
+      @Override
+      public void write(int b) {
+        write(new byte[] {(byte) b}, 0, 1);
+      }
+
+      @Override
+      public void write(byte[] bytes, int offset, int length) {
+        if (into.size() + length > LIST_BYTES_MAX) {
+          throw new ForkdException(
+              ErrorCode.FAILED_PRECONDITION,
+              "'"
+                  + path
+                  + "' has more entries than one list takes ("
+                  + LIST_BYTES_MAX
+                  + " bytes); list less deep or the folders in it, or use a command");
+        }
+        into.write(bytes, offset, length);
+      }
+    };
   }
 
   @Override
@@ -99,7 +151,7 @@ public final class AgentFiles implements GuestFiles {
 
   @Override
   public List<Entry> tree(String path, int depth) {
-    return entries(agent.call(Map.of("op", "tree", "path", checked(path), "depth", depth), STALL));
+    return entries(Map.of("op", "tree", "path", checked(path), "depth", depth));
   }
 
   @Override

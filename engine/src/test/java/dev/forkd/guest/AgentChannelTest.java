@@ -7,19 +7,29 @@ import static org.awaitility.Awaitility.await;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
+import dev.forkd.engine.GuestFiles;
+import dev.forkd.engine.ProcessRef;
 import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.io.UncheckedIOException;
 import java.net.StandardProtocolFamily;
 import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.ServerSocketChannel;
 import java.nio.channels.SocketChannel;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalInt;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -195,5 +205,124 @@ class AgentChannelTest {
     await().until(() -> lost.size() == 1);
     assertThatThrownBy(() -> channel.open(Map.of("op", "status")))
         .hasMessageContaining("takes no requests any more");
+  }
+
+  private GuestAgent agent() throws IOException {
+    GuestAgent agent = GuestAgent.attach("sbtest", host, events);
+    agent.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    swallow();
+    return agent;
+  }
+
+  private void say(int type, String json) throws IOException {
+    send(type == Frame.READY ? 0 : 1, type, 0, json.getBytes(StandardCharsets.UTF_8));
+  }
+
+  /** A guest that says so takes more streams; whatever it says, there is an end to them. */
+  @Test
+  void aGuestTellsHowManyStreamsItTakes() throws Exception {
+    AgentChannel channel = new AgentChannel("sbtest", host, events);
+    channel.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    swallow();
+    say(Frame.READY, "{\"streams\":1000000}");
+    var _ = channel.awaitReady(Duration.ofSeconds(10));
+    for (int i = 0; i < 1024; i++) {
+      channel.open(Map.of("op", "status"));
+    }
+    assertThatThrownBy(() -> channel.open(Map.of("op", "status")))
+        .isInstanceOf(ForkdException.class)
+        .hasMessageContaining("1024 requests open");
+    channel.close();
+  }
+
+  /** Input that a process does not read ends at once when its writer is told to give up. */
+  @Test
+  void inputIsGivenUp() throws Exception {
+    try (GuestAgent agent = agent()) {
+      AgentInput input = new AgentInput(new ProcessRef.Pid(7));
+      CompletableFuture<Void> written =
+          CompletableFuture.runAsync(
+              () -> agent.processes().write(input, new byte[1 << 20]),
+              run -> Threads.virtual("writer", run));
+      await().until(() -> agent.openStreams() == 1);
+      Thread.sleep(200); // Until all that the guest lets in is sent; it does not matter if not.
+      input.close();
+      assertThatThrownBy(() -> written.get(5, TimeUnit.SECONDS))
+          .hasCauseInstanceOf(ForkdException.class)
+          .hasMessageContaining("given up");
+      assertThat(agent.openStreams()).isZero();
+      assertThatThrownBy(() -> agent.processes().write(input, new byte[1]))
+          .hasMessageContaining("given up");
+      assertThat(agent.openStreams()).isZero();
+    }
+  }
+
+  /** However a client breaks off, its file's stream ends in the guest too, which is idle then. */
+  @Test
+  void aTransferThatFailsHereEndsThere() throws Exception {
+    try (GuestAgent agent = agent()) {
+      InputStream source =
+          new InputStream() {
+            @Override
+            public int read() {
+              throw new IllegalStateException("cut");
+            }
+          };
+      assertThatThrownBy(
+              () -> agent.files().write("/x", source, OptionalInt.empty(), Optional.empty()))
+          .hasMessage("cut");
+      assertThat(agent.openStreams()).isZero();
+    }
+  }
+
+  /** The same, the other way. */
+  @Test
+  void aReceiverThatFailsEndsTheTransfer() throws Exception {
+    try (GuestAgent agent = agent()) {
+      OutputStream sink =
+          new OutputStream() {
+            @Override
+            public void write(int b) {
+              throw new IllegalStateException("cut");
+            }
+          };
+      Threads.virtual("guest", () -> dataWhenAsked(agent));
+      assertThatThrownBy(() -> agent.files().read("/x", sink)).hasMessage("cut");
+      assertThat(agent.openStreams()).isZero();
+    }
+  }
+
+  private void dataWhenAsked(GuestAgent agent) {
+    await().until(() -> agent.openStreams() == 1);
+    try {
+      send(1, Frame.DATA, Frame.CHANNEL_OUTPUT, new byte[100]);
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** A long list comes in pieces, and one without end is refused before it fills the memory. */
+  @Test
+  void listsComeInPieces() throws Exception {
+    try (GuestAgent agent = agent()) {
+      Threads.virtual("guest", () -> listWhenAsked(agent));
+      assertThat(agent.files().list("/many"))
+          .extracting(GuestFiles.Entry::path)
+          .containsExactly("/many/a", "/many/b");
+    }
+  }
+
+  private void listWhenAsked(GuestAgent agent) {
+    await().until(() -> agent.openStreams() == 1);
+    try {
+      for (String piece : List.of("[{\"path\":\"/many/", "a\"},{\"path\":\"/many/b\"}]")) {
+        send(1, Frame.DATA, Frame.CHANNEL_OUTPUT, piece.getBytes(StandardCharsets.UTF_8));
+      }
+      say(Frame.END, "{\"idle\":false}");
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
   }
 }
