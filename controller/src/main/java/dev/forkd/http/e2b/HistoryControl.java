@@ -1,5 +1,6 @@
 package dev.forkd.http.e2b;
 
+import dev.forkd.api.ForkdException;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedView;
 import dev.forkd.engine.LogEntry;
@@ -56,12 +57,21 @@ final class HistoryControl {
       throw Listing.invalid("sandbox_ids has more than " + METRICS_IDS_MAX);
     }
     for (String id : ids) {
-      // One that is paused uses nothing.
-      if (!id.isEmpty() && !hosted.get(id).paused()) {
-        found.put(id, metric(hosted.usage(id).getLast()));
-      }
+      newest(id).ifPresent(sample -> found.put(id, metric(sample)));
     }
     Messages.write(exchange, 200, Map.of("sandboxes", found));
+  }
+
+  /** Empty for one that is unknown, or paused and uses nothing, or cannot tell. */
+  private Optional<UsageSample> newest(String id) {
+    try {
+      return hosted.get(id).paused()
+          ? Optional.empty()
+          : hosted.usage(id).reversed().stream().findFirst();
+    } catch (ForkdException e) {
+      // It must not hide what the others use; asked for alone, it says why.
+      return Optional.empty();
+    }
   }
 
   private static Messages.Metric metric(UsageSample sample) {
@@ -104,9 +114,7 @@ final class HistoryControl {
     Level least = exchange.query("level").map(HistoryControl::level).orElse(Level.DEBUG);
     String words = exchange.query("search").orElse("");
     Predicate<LogEntry> wanted =
-        backward
-            ? since(cursor.map(millis -> millis + 1).orElse(Long.MAX_VALUE)).negate()
-            : since(cursor.orElse(0L));
+        backward ? upTo(cursor.orElse(Long.MAX_VALUE)) : since(cursor.orElse(0L));
     List<LogEntry> log = hosted.log(SandboxControl.id(exchange));
     Messages.write(
         exchange,
@@ -124,6 +132,10 @@ final class HistoryControl {
 
   private static Predicate<LogEntry> since(long unixMillis) {
     return entry -> entry.time().toEpochMilli() >= unixMillis;
+  }
+
+  private static Predicate<LogEntry> upTo(long unixMillis) {
+    return entry -> entry.time().toEpochMilli() <= unixMillis;
   }
 
   private static Level level(String name) {

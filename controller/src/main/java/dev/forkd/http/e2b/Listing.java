@@ -107,7 +107,7 @@ final class Listing {
     }
     try {
       Instant after = Instant.parse(time.get());
-      return view -> view.started().isAfter(after);
+      return view -> !view.started().isBefore(after);
     } catch (DateTimeParseException e) {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT, "startedAfter must be a time as in RFC 3339", e);
