@@ -6,6 +6,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.UnaryOperator;
 
 /**
  * Hosted sandboxes: each keeps its id for life, whichever sandbox it has at the moment, has a time
@@ -35,17 +36,19 @@ public interface HostedSandboxes {
   void extend(String id, Duration timeout);
 
   /**
-   * Saves it and lets its sandbox go. What listens to it hears its end at once.
+   * Saves it and lets its sandbox go. What listens to it hears its end at once. When it fails the
+   * sandbox goes on.
    *
-   * @throws dev.forkd.api.ForkdException ALREADY_EXISTS when it is paused
+   * @throws dev.forkd.api.ForkdException ALREADY_EXISTS when it is paused, FAILED_PRECONDITION when
+   *     requests to it do not end, ABORTED when another change of it does not
    */
   void pause(String id, PauseMode mode);
 
-  /** What is saved of a paused one. */
+  /** What is saved of one. */
   enum PauseMode {
-    /** Memory and disk: its processes go on when it is resumed. */
+    /** Memory and disk: its processes go on in whatever goes on from it. */
     MEMORY,
-    /** Its disk alone: it is booted from it when it is resumed. */
+    /** Its disk alone, which is booted: its processes are gone. */
     DISK
   }
 
@@ -66,16 +69,24 @@ public interface HostedSandboxes {
    */
   SandboxId awake(String id, Duration leastTimeout);
 
-  /** Saves it as a snapshot of this tag while it lives on; a tag is made up when empty. */
-  Snapshot snapshot(String id, Optional<Tag> tag);
+  /**
+   * Saves it as a snapshot of this tag while it lives on; a tag is made up when empty. Of its disk
+   * alone the snapshot is what has come up after a boot, which takes as long as that.
+   *
+   * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is paused; for its disk also
+   *     DEADLINE_EXCEEDED when the guest does not come up, RESOURCE_EXHAUSTED when too many boot
+   */
+  Snapshot snapshot(String id, Optional<Tag> tag, PauseMode mode);
 
   /**
    * More of it, from this moment on.
    *
+   * @param attributes gives each the attributes it is to have, from those of this one
    * @return one outcome each: a new hosted sandbox, or why there is none
    * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is paused
    */
-  List<HostedOutcome> fork(String id, int count, Duration timeout);
+  List<HostedOutcome> fork(
+      String id, int count, Duration timeout, UnaryOperator<Map<String, String>> attributes);
 
   /**
    * Tells when it stops running: killed, paused or at its end. What streams to it is to be cut

@@ -24,10 +24,14 @@ record HostedDetail(
     int diskMib) {
   private static final JsonMapper JSON = JsonMapper.shared();
 
-  static HostedDetail of(HostedSpec spec, Optional<String> accessToken, HostedHost.Size size) {
+  /**
+   * @param timeout the spec's own may be longer than any that can be kept
+   */
+  static HostedDetail of(
+      HostedSpec spec, Duration timeout, Optional<String> accessToken, HostedHost.Size size) {
     return new HostedDetail(
         spec.snapshot().value(),
-        spec.timeout().toMillis(),
+        timeout.toMillis(),
         spec.metadata(),
         spec.env(),
         spec.attributes(),

@@ -32,6 +32,12 @@ public interface HostedHost {
   /** Saves a running sandbox as a snapshot; it goes on. */
   Snapshot branch(SandboxId sandbox, Tag tag);
 
+  /** Writes the guest's disk down. */
+  void writeDisk(SandboxId sandbox);
+
+  /** Boots the disk of a snapshot and saves what comes up. */
+  Snapshot reboot(Tag from, Tag to);
+
   /** Ends all the user's processes and writes the guest's disk down. */
   void endProcesses(SandboxId sandbox);
 

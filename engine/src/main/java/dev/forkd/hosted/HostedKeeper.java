@@ -32,6 +32,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
+import java.util.function.UnaryOperator;
 import java.util.stream.IntStream;
 
 /**
@@ -154,6 +155,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     HostedDetail detail =
         HostedDetail.of(
             spec,
+            bounded(spec.timeout()),
             spec.secured() ? Optional.of(HostedNames.token()) : Optional.empty(),
             host.size(origin));
     Instant now = clock.instant();
@@ -457,18 +459,43 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   @Override
-  public Snapshot snapshot(String id, Optional<Tag> tag) {
+  public Snapshot snapshot(String id, Optional<Tag> tag, PauseMode mode) {
     Hosted hosted = living(id);
+    Tag wanted = tag.orElseGet(() -> HostedNames.tag("snap"));
+    Snapshot made =
+        switch (mode) {
+          case MEMORY -> {
+            try (Hosted.Turn _ = hosted.turn()) {
+              yield host.branch(requireRunning(hosted), wanted);
+            }
+          }
+          case DISK -> diskOf(hosted, wanted);
+        };
+    note(
+        hosted,
+        "saved as a snapshot",
+        Map.of("snapshot", made.tag().value(), "memory", String.valueOf(mode == PauseMode.MEMORY)));
+    return made;
+  }
+
+  /** Its turn is over once its disk is held: the boot has nothing to do with it any more. */
+  private Snapshot diskOf(Hosted hosted, Tag wanted) {
+    Tag moment = HostedNames.tag("disk");
     try (Hosted.Turn _ = hosted.turn()) {
-      Snapshot made =
-          host.branch(requireRunning(hosted), tag.orElseGet(() -> HostedNames.tag("snap")));
-      note(hosted, "saved as a snapshot", Map.of("snapshot", made.tag().value()));
-      return made;
+      SandboxId sandbox = requireRunning(hosted);
+      host.writeDisk(sandbox);
+      host.branch(sandbox, moment);
+    }
+    try {
+      return host.reboot(moment, wanted);
+    } finally {
+      host.remove(moment);
     }
   }
 
   @Override
-  public List<HostedOutcome> fork(String id, int count, Duration timeout) {
+  public List<HostedOutcome> fork(
+      String id, int count, Duration timeout, UnaryOperator<Map<String, String>> attributes) {
     Hosted hosted = living(id);
     Tag moment = HostedNames.tag("fork");
     try (Hosted.Turn _ = hosted.turn()) {
@@ -476,20 +503,11 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     }
     note(hosted, "forked", Map.of("count", String.valueOf(count)));
     HostedSpec like = hosted.detail().spec();
-    HostedSpec spec =
-        new HostedSpec(
-            like.snapshot(),
-            timeout,
-            like.metadata(),
-            like.env(),
-            like.attributes(),
-            like.atEnd(),
-            like.resumesBySelf(),
-            like.secured());
     try (ExecutorService makers = Threads.virtualExecutor("fork-" + id, FORKS_AT_ONCE)) {
       List<Future<HostedOutcome>> made =
           IntStream.range(0, count)
-              .mapToObj(_ -> makers.submit(() -> outcome(spec, moment)))
+              .mapToObj(_ -> like(like, timeout, attributes.apply(like.attributes())))
+              .map(spec -> makers.submit(() -> outcome(spec, moment)))
               .toList();
       List<HostedOutcome> outcomes = new ArrayList<>();
       for (Future<HostedOutcome> one : made) {
@@ -504,6 +522,19 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     } finally {
       host.remove(moment);
     }
+  }
+
+  private static HostedSpec like(
+      HostedSpec source, Duration timeout, Map<String, String> attributes) {
+    return new HostedSpec(
+        source.snapshot(),
+        timeout,
+        source.metadata(),
+        source.env(),
+        attributes,
+        source.atEnd(),
+        source.resumesBySelf(),
+        source.secured());
   }
 
   private HostedOutcome outcome(HostedSpec spec, Tag moment) {

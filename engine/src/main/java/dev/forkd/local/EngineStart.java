@@ -145,18 +145,18 @@ public final class EngineStart {
             config.branchConcurrency());
     TemplateBaker.Parts baking =
         new TemplateBaker.Parts(dir, assets, snapshots, memory, layers, ledger, vmm);
+    Rebooter rebooter = new Rebooter(baking);
     WorkspaceKeeper workspaces =
         new WorkspaceKeeper(
             store,
-            new LocalWorkspaceHost(
-                forker, brancher, sandboxes, snapshots, zygotes, new Rebooter(baking)),
+            new LocalWorkspaceHost(forker, brancher, sandboxes, snapshots, zygotes, rebooter),
             InstantSource.system(),
             FaultPoint.ofSystem());
     HostedKeeper hosted =
         new HostedKeeper(
             store,
             workspaces,
-            new LocalHostedHost(sandboxes, brancher, snapshots, zygotes),
+            new LocalHostedHost(sandboxes, brancher, snapshots, zygotes, rebooter),
             InstantSource.system());
     RecoveryReport recovery =
         new Recovery(parts).run().andSettled(workspaces.recover()).andSettled(hosted.recover());

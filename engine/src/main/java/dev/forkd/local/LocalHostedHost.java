@@ -16,12 +16,17 @@ import dev.forkd.sandbox.Sandbox;
 import dev.forkd.sandbox.Sandboxes;
 import dev.forkd.snapshot.SnapshotCatalog;
 import dev.forkd.snapshot.SnapshotManifest;
+import dev.forkd.template.Rebooter;
 import java.time.Duration;
 import java.util.Optional;
 
 /** What hosting needs, done by this engine's parts. */
 record LocalHostedHost(
-    Sandboxes sandboxes, Brancher brancher, SnapshotCatalog snapshots, Zygotes zygotes)
+    Sandboxes sandboxes,
+    Brancher brancher,
+    SnapshotCatalog snapshots,
+    Zygotes zygotes,
+    Rebooter rebooter)
     implements HostedHost {
   private static final String WORKING = "running";
   private static final Duration USAGE_TIMEOUT = Duration.ofSeconds(10);
@@ -70,6 +75,18 @@ record LocalHostedHost(
     return brancher.branch(
         sandboxes.get(sandbox),
         new BranchSpec(Optional.of(tag), BranchSpec.Mode.DIFF, Optional.empty()));
+  }
+
+  @Override
+  public void writeDisk(SandboxId sandbox) {
+    try (Sandbox.Session session = sandboxes.get(sandbox).enter()) {
+      session.agent().syncDisks(END_TIMEOUT);
+    }
+  }
+
+  @Override
+  public Snapshot reboot(Tag from, Tag to) {
+    return rebooter.reboot(from, to);
   }
 
   @Override

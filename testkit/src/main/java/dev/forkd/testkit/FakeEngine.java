@@ -63,7 +63,7 @@ public final class FakeEngine implements ForkdEngine {
   private final AtomicInteger counter = new AtomicInteger();
   private final AtomicInteger branching = new AtomicInteger();
   private final AtomicInteger evaluating = new AtomicInteger();
-  private final AtomicReference<Optional<ForkdException>> nextFailure =
+  private final AtomicReference<Optional<RuntimeException>> nextFailure =
       new AtomicReference<>(Optional.empty());
   private final AtomicReference<Runnable> duringBranch = new AtomicReference<>(() -> {});
   private final AtomicInteger failingChildren = new AtomicInteger();
@@ -106,8 +106,8 @@ public final class FakeEngine implements ForkdEngine {
     return this;
   }
 
-  /** Lets the next call of any method fail. */
-  public void failNext(ForkdException failure) {
+  /** Lets the next call of any method fail, as it may or as no method should. */
+  public void failNext(RuntimeException failure) {
     nextFailure.set(Optional.of(failure));
   }
 
@@ -151,7 +151,7 @@ public final class FakeEngine implements ForkdEngine {
   }
 
   void mayFail() {
-    Optional<ForkdException> failure = nextFailure.getAndSet(Optional.empty());
+    Optional<RuntimeException> failure = nextFailure.getAndSet(Optional.empty());
     if (failure.isPresent()) {
       throw failure.get();
     }

@@ -88,6 +88,16 @@ final class FakeHosting {
       }
 
       @Override
+      public void writeDisk(SandboxId sandbox) {
+        engine.mayFail();
+      }
+
+      @Override
+      public Snapshot reboot(Tag from, Tag to) {
+        return engine.compact(from, to);
+      }
+
+      @Override
       public void endProcesses(SandboxId sandbox) {
         engine
             .processes(sandbox)

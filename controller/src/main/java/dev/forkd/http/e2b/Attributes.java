@@ -1,7 +1,9 @@
 package dev.forkd.http.e2b;
 
 import dev.forkd.engine.HostedSpec;
+import java.security.SecureRandom;
 import java.util.HashMap;
+import java.util.HexFormat;
 import java.util.Map;
 import java.util.Optional;
 
@@ -15,6 +17,9 @@ public final class Attributes {
 
   /** The host that its servers are to see; {@code ${PORT}} in it stands for the port. */
   static final String MASK_HOST = "mask_host";
+
+  private static final int TOKEN_BYTES = 20;
+  private static final SecureRandom RANDOM = new SecureRandom();
 
   private Attributes() {}
 
@@ -34,6 +39,20 @@ public final class Attributes {
   /** The host that its servers are to see instead of the one that the client named. */
   public static Optional<String> maskHost(HostedSpec spec) {
     return of(spec, MASK_HOST);
+  }
+
+  /** Those of a fork: who may reach the ports of one may not therefore reach those of another. */
+  static Map<String, String> ofFork(Map<String, String> source) {
+    Map<String, String> own = new HashMap<>(source);
+    own.computeIfPresent(TRAFFIC_TOKEN, (_, _) -> newToken());
+    return own;
+  }
+
+  /** What nobody can guess. */
+  static String newToken() {
+    byte[] bytes = new byte[TOKEN_BYTES];
+    RANDOM.nextBytes(bytes);
+    return HexFormat.of().formatHex(bytes);
   }
 
   /** The environment of a sandbox: what its maker wants, and what tells programs where they are. */

@@ -1,12 +1,13 @@
 package dev.forkd.http.e2b;
 
+import dev.forkd.api.ForkdException;
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.http.e2b.Messages.CreateSandbox;
 import dev.forkd.http.e2b.Messages.Network;
-import java.security.SecureRandom;
+import java.net.Inet4Address;
+import java.net.InetAddress;
 import java.time.Duration;
 import java.util.HashMap;
-import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -17,8 +18,6 @@ final class Creation {
   private static final Pattern ENV_NAME = Pattern.compile("[^=\\x00]{1,256}");
   private static final int ENV_CHARS_MAX = 128 << 10;
   private static final int METADATA_CHARS_MAX = 64 << 10;
-  private static final int TOKEN_BYTES = 20;
-  private static final SecureRandom RANDOM = new SecureRandom();
 
   private Creation() {}
 
@@ -90,6 +89,50 @@ final class Creation {
           "network: sandboxes of this server have no way out, so allowOut, rules and egressProxy"
               + " cannot be met; denyOut and allow_internet_access false hold as they are");
     }
+    if (network.httpsPorts().filter(ports -> !ports.isEmpty()).isPresent()) {
+      throw Listing.invalid(
+          "network.httpsPorts: this server speaks plain HTTP to the ports of sandboxes; serve it"
+              + " there, clients reach it by TLS all the same when the server runs with --tls");
+    }
+    network.denyOut().orElse(List.of()).forEach(entry -> requireRange("denyOut", entry));
+    network
+        .dnsServers()
+        .orElse(List.of())
+        .forEach(entry -> {
+          if (!(address("dnsServers", entry) instanceof Inet4Address)) {
+            throw Listing.invalid("network.dnsServers has '" + entry + "', which is not IPv4");
+          }
+        });
+  }
+
+  private static void requireRange(String field, String entry) {
+    int slash = entry.indexOf('/');
+    InetAddress address = address(field, slash < 0 ? entry : entry.substring(0, slash));
+    if (slash >= 0 && !isPrefix(entry.substring(slash + 1), address.getAddress().length * 8)) {
+      throw noAddress(field, entry);
+    }
+  }
+
+  private static boolean isPrefix(String text, int bitsMax) {
+    return text.matches("[0-9]{1,3}") && Integer.parseInt(text) <= bitsMax;
+  }
+
+  private static InetAddress address(String field, String text) {
+    try {
+      return InetAddress.ofLiteral(text);
+    } catch (IllegalArgumentException e) {
+      throw noAddress(field, text);
+    }
+  }
+
+  private static ForkdException noAddress(String field, String text) {
+    return Listing.invalid(
+        "network."
+            + field
+            + " has '"
+            + (text.length() > 100 ? text.substring(0, 100) + "…" : text)
+            + "', which is no IP address"
+            + (field.equals("denyOut") ? " and no range of them, such as 10.0.0.0/8" : ""));
   }
 
   private static void bounded(String what, Map<String, String> words, int charsMax) {
@@ -108,7 +151,7 @@ final class Creation {
     network
         .flatMap(Network::allowPublicTraffic)
         .filter(open -> !open)
-        .ifPresent(_ -> attributes.put(Attributes.TRAFFIC_TOKEN, token()));
+        .ifPresent(_ -> attributes.put(Attributes.TRAFFIC_TOKEN, Attributes.newToken()));
     network
         .flatMap(Network::maskRequestHost)
         .ifPresent(host -> {
@@ -120,11 +163,5 @@ final class Creation {
           attributes.put(Attributes.MASK_HOST, host);
         });
     return attributes;
-  }
-
-  private static String token() {
-    byte[] bytes = new byte[TOKEN_BYTES];
-    RANDOM.nextBytes(bytes);
-    return HexFormat.of().formatHex(bytes);
   }
 }

@@ -3,6 +3,7 @@ package dev.forkd.http.e2b;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.ForkdEngine;
+import dev.forkd.http.ClientGoneException;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Failures;
 import dev.forkd.http.Head;
@@ -23,6 +24,9 @@ public final class E2bApi implements Surface {
   /** The first segments of its paths; none of forkd's own routes begins so. */
   private static final Set<String> ROOTS =
       Set.of("sandboxes", "snapshots", "templates", "volumes", "secrets", "teams");
+
+  /** The detail of a failure that names its reason in E2B's words. */
+  static final String REASON = "error_code";
 
   private static final Set<String> VERSIONS = Set.of("v2", "v3");
 
@@ -80,17 +84,29 @@ public final class E2bApi implements Surface {
                     + exchange.rawPath()
                     + " is not offered by this server; docs/E2B.md lists what is");
       }
-    } catch (ForkdException e) {
-      Failures.Rendered told = Failures.render(e, exchange.requestId());
+    } catch (ClientGoneException e) {
+      throw e;
+    } catch (RuntimeException e) {
       if (exchange.started()) {
         throw e;
       }
-      told.retryAfterSeconds()
-          .ifPresent(seconds -> exchange.header(HeaderNames.RETRY_AFTER, "" + seconds));
-      int status = status(e.code());
-      Messages.write(exchange, status, new Messages.Problem(status, told.message()));
+      answer(exchange, e);
     }
     return name;
+  }
+
+  /** What nobody has foreseen has the same shape: clients break on any other. */
+  private static void answer(Exchange exchange, RuntimeException failure) {
+    Failures.Rendered told = Failures.render(failure, exchange.requestId());
+    told.retryAfterSeconds()
+        .ifPresent(seconds -> exchange.header(HeaderNames.RETRY_AFTER, "" + seconds));
+    int status = told.status();
+    Optional<String> reason = Optional.empty();
+    if (failure instanceof ForkdException known) {
+      status = status(known.code());
+      reason = Optional.ofNullable(known.details().get(REASON));
+    }
+    Messages.write(exchange, status, new Messages.Problem(status, told.message(), reason));
   }
 
   /** Clients wait and try again by themselves on 429, with the time that Retry-After names. */

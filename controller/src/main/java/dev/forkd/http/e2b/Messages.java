@@ -2,11 +2,15 @@ package dev.forkd.http.e2b;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.annotation.Nulls;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.http.Exchange;
 import java.io.IOException;
 import java.io.InputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -25,6 +29,8 @@ final class Messages {
               inclusion -> inclusion.withValueInclusion(JsonInclude.Include.NON_ABSENT))
           .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
           .disable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
+          // E2B's server reads a null in a map or list as empty text.
+          .changeDefaultNullHandling(nulls -> nulls.withContentNulls(Nulls.AS_EMPTY))
           .build();
 
   private Messages() {}
@@ -37,7 +43,9 @@ final class Messages {
         throw new ForkdException(
             ErrorCode.INVALID_ARGUMENT, "the body is larger than " + BODY_BYTES_MAX + " bytes");
       }
-      return MAPPER.readValue(bytes.length == 0 ? new byte[] {'{', '}'} : bytes, type);
+      return Optional.ofNullable(
+              MAPPER.readValue(bytes.length == 0 ? new byte[] {'{', '}'} : bytes, type))
+          .orElseThrow(() -> Listing.invalid("the body is null; an object was expected"));
     } catch (JacksonException e) {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT,
@@ -49,6 +57,17 @@ final class Messages {
     }
   }
 
+  /** Tells whether a message is the same as another one. */
+  static String fingerprint(Object message) {
+    try {
+      return HexFormat.of()
+          .formatHex(
+              MessageDigest.getInstance("SHA-256").digest(MAPPER.writeValueAsBytes(message)));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException("every JDK has SHA-256", e);
+    }
+  }
+
   static void write(Exchange exchange, int status, Object message) {
     exchange.bytes(status, "application/json", MAPPER.writeValueAsBytes(message));
   }
@@ -56,12 +75,19 @@ final class Messages {
   /** What to do when a request comes for a sandbox that is paused. */
   record AutoResume(boolean enabled) {}
 
-  /** Who may reach what. */
+  /**
+   * Who may reach what.
+   *
+   * @param dnsServers whom a sandbox may ask that is allowed to reach host names
+   * @param httpsPorts ports behind which TLS is spoken
+   */
   record Network(
       Optional<List<String>> allowOut,
       Optional<List<String>> denyOut,
       Optional<Boolean> allowPublicTraffic,
       Optional<String> maskRequestHost,
+      Optional<List<String>> dnsServers,
+      Optional<List<Integer>> httpsPorts,
       Optional<Object> rules,
       Optional<Object> egressProxy,
       @JsonProperty("allow_internet_access") Optional<Boolean> allowInternetAccess) {}
@@ -81,15 +107,18 @@ final class Messages {
       Optional<Object> mcp,
       Optional<Object> iam) {}
 
-  record Timeout(OptionalLong timeout, Optional<Boolean> memory) {}
+  record Timeout(OptionalLong timeout, Optional<Boolean> memory, Optional<Boolean> autoPause) {}
 
   record Refresh(OptionalLong duration) {}
 
-  record Pause(Optional<Boolean> memory) {}
+  /**
+   * @param requireHealthyGuest without effect: a guest that does not answer is never paused
+   */
+  record Pause(Optional<Boolean> memory, Optional<Boolean> requireHealthyGuest) {}
 
   record Fork(OptionalLong timeout, OptionalLong count) {}
 
-  record CreateSnapshot(Optional<String> name) {}
+  record CreateSnapshot(Optional<String> name, Optional<Boolean> memory) {}
 
   record Sandbox(
       String sandboxID,
@@ -121,9 +150,11 @@ final class Messages {
       Optional<String> domain,
       Optional<Boolean> allowInternetAccess,
       Optional<Map<String, Object>> network,
-      Optional<Lifecycle> lifecycle) {}
+      Optional<Lifecycle> lifecycle,
+      Optional<String> pauseMode) {}
 
-  record Problem(int code, String message) {}
+  record Problem(
+      int code, String message, @JsonProperty("error_code") Optional<String> errorCode) {}
 
   record ForkResult(Optional<Sandbox> sandbox, Optional<Problem> error) {}
 

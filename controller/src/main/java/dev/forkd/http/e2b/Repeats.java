@@ -15,26 +15,37 @@ import java.util.function.Supplier;
 import java.util.regex.Pattern;
 
 /**
- * What was done under a key is not done again under it: a client that did not hear an answer asks
- * once more and gets the same. What failed is forgotten at once.
+ * What was made under a key is not made again under it: a client that did not hear an answer asks
+ * once more and gets the same. What failed is forgotten at once. Kept is the id of what was made,
+ * and what tells the wish from another, for an hour: at most 10,000 of them, a few megabytes.
  */
-final class Repeats<T> {
+final class Repeats {
   private static final Pattern KEY = Pattern.compile("[a-z0-9-]{1,255}");
   private static final Duration KEPT = Duration.ofHours(1);
   private static final int KEYS_MAX = 10_000;
 
-  private record Deed<T>(CompletableFuture<T> result, Instant begun) {}
+  /**
+   * @param made its id
+   * @param wish what was asked for, as a fingerprint
+   */
+  private record Deed(CompletableFuture<String> made, String wish, Instant begun) {}
 
   private final InstantSource clock;
   private final ReentrantLock lock = new ReentrantLock();
-  private final Map<String, Deed<T>> deeds = new LinkedHashMap<>();
+  private final Map<String, Deed> deeds = new LinkedHashMap<>();
 
   Repeats(InstantSource clock) {
     this.clock = clock;
   }
 
-  /** Does the work, or gives what it has given under this key before. */
-  T once(Optional<String> key, Supplier<T> work) {
+  /**
+   * Makes something, or gives the id of what was made under this key before.
+   *
+   * @param wish tells what is asked for from all else
+   * @throws ForkdException INVALID_ARGUMENT for what is no key, FAILED_PRECONDITION when something
+   *     else was made under it
+   */
+  String once(Optional<String> key, String wish, Supplier<String> work) {
     if (key.isEmpty()) {
       return work.get();
     }
@@ -43,13 +54,20 @@ final class Repeats<T> {
           ErrorCode.INVALID_ARGUMENT,
           "Idempotency-Key must be 1 to 255 lowercase letters, digits or dashes");
     }
-    CompletableFuture<T> mine = new CompletableFuture<>();
-    Optional<CompletableFuture<T>> before = before(key.get(), mine);
+    CompletableFuture<String> mine = new CompletableFuture<>();
+    Optional<Deed> before = before(key.get(), new Deed(mine, wish, clock.instant()));
     if (before.isPresent()) {
-      return joined(before.get());
+      if (!before.get().wish().equals(wish)) {
+        throw new ForkdException(
+            ErrorCode.FAILED_PRECONDITION,
+            "another sandbox was asked for under this Idempotency-Key; take a key for each",
+            Map.of(E2bApi.REASON, "idempotency_request_mismatch"),
+            null);
+      }
+      return joined(before.get().made());
     }
     try {
-      T done = work.get();
+      String done = work.get();
       mine.complete(done);
       return done;
     } catch (RuntimeException e) {
@@ -60,7 +78,7 @@ final class Repeats<T> {
   }
 
   /** What was begun under the key; if nothing was, {@code mine} is from now on. */
-  private Optional<CompletableFuture<T>> before(String key, CompletableFuture<T> mine) {
+  private Optional<Deed> before(String key, Deed mine) {
     lock.lock();
     try {
       Instant old = clock.instant().minus(KEPT);
@@ -68,9 +86,8 @@ final class Repeats<T> {
       deeds
           .values()
           .removeIf(deed ->
-              deed.result().isDone() && (deed.begun().isBefore(old) || deeds.size() >= KEYS_MAX));
-      Deed<T> there = deeds.putIfAbsent(key, new Deed<>(mine, clock.instant()));
-      return Optional.ofNullable(there).map(Deed::result);
+              deed.made().isDone() && (deed.begun().isBefore(old) || deeds.size() >= KEYS_MAX));
+      return Optional.ofNullable(deeds.putIfAbsent(key, mine));
     } finally {
       lock.unlock();
     }
@@ -85,7 +102,7 @@ final class Repeats<T> {
     }
   }
 
-  private static <T> T joined(CompletableFuture<T> first) {
+  private static String joined(CompletableFuture<String> first) {
     try {
       return first.join();
     } catch (CompletionException e) {

@@ -6,6 +6,7 @@ import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedSandboxes.HostedOutcome;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
+import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Route;
@@ -17,6 +18,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.OptionalLong;
+import java.util.concurrent.atomic.AtomicReference;
 
 /** The life of sandboxes: made, found, paused, resumed, forked, ended. */
 final class SandboxControl {
@@ -33,13 +35,13 @@ final class SandboxControl {
   private final HostedSandboxes hosted;
   private final Templates templates;
   private final Views views;
-  private final Repeats<HostedView> creations;
+  private final Repeats creations;
 
   SandboxControl(ForkdEngine engine, Templates templates, Views views, InstantSource clock) {
     this.hosted = engine.hosted();
     this.templates = templates;
     this.views = views;
-    this.creations = new Repeats<>(clock);
+    this.creations = new Repeats(clock);
   }
 
   List<Route> routes() {
@@ -69,11 +71,33 @@ final class SandboxControl {
 
   private void create(Exchange exchange, Duration defaultTimeout, boolean secured) {
     Messages.CreateSandbox wish = Messages.read(exchange, Messages.CreateSandbox.class);
-    HostedView made =
+    AtomicReference<Optional<HostedView>> made = new AtomicReference<>(Optional.empty());
+    String id =
         creations.once(
             exchange.header(IDEMPOTENCY_KEY),
-            () -> hosted.create(Creation.spec(wish, templates, defaultTimeout, secured)));
-    Messages.write(exchange, 201, views.sandbox(made));
+            Messages.fingerprint(wish),
+            () -> {
+              HostedView view =
+                  hosted.create(Creation.spec(wish, templates, defaultTimeout, secured));
+              made.set(Optional.of(view));
+              return view.id();
+            });
+    Messages.write(exchange, 201, views.sandbox(made.get().orElseGet(() -> madeBefore(id))));
+  }
+
+  private HostedView madeBefore(String id) {
+    try {
+      return hosted.get(id);
+    } catch (ForkdException e) {
+      throw e.code() == ErrorCode.NOT_FOUND
+          ? new ForkdException(
+              ErrorCode.FAILED_PRECONDITION,
+              "sandbox "
+                  + id
+                  + " was made under this Idempotency-Key and has ended since; take another key",
+              e)
+          : e;
+    }
   }
 
   private void list(Exchange exchange) {
@@ -138,8 +162,33 @@ final class SandboxControl {
 
   private void pause(Exchange exchange) {
     Messages.Pause wish = Messages.read(exchange, Messages.Pause.class);
-    hosted.pause(id(exchange), wish.memory().orElse(true) ? PauseMode.MEMORY : PauseMode.DISK);
+    try {
+      hosted.pause(id(exchange), mode(wish.memory()));
+    } catch (ForkdException e) {
+      throw pauseFailure(exchange, e);
+    }
     exchange.empty(204);
+  }
+
+  /** Clients take 409 for "it is paused already", whatever the body says. */
+  private ForkdException pauseFailure(Exchange exchange, ForkdException failure) {
+    return switch (failure.code()) {
+      case ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED, DEADLINE_EXCEEDED ->
+          hosted.get(id(exchange)).paused() && failure.code() == ErrorCode.ALREADY_EXISTS
+              ? failure
+              : new ForkdException(
+                  ErrorCode.UNAVAILABLE,
+                  "sandbox "
+                      + id(exchange)
+                      + " could not be paused, try again: "
+                      + failure.message(),
+                  failure);
+      default -> failure;
+    };
+  }
+
+  static PauseMode mode(Optional<Boolean> memory) {
+    return memory.orElse(true) ? PauseMode.MEMORY : PauseMode.DISK;
   }
 
   private void connect(Exchange exchange) {
@@ -152,11 +201,19 @@ final class SandboxControl {
 
   private void resume(Exchange exchange) {
     Messages.Timeout wish = Messages.read(exchange, Messages.Timeout.class);
-    if (!hosted.get(id(exchange)).paused()) {
+    HostedView view = hosted.get(id(exchange));
+    if (!view.paused()) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION, "sandbox " + id(exchange) + " is running already");
     }
-    hosted.resume(id(exchange), seconds(wish.timeout(), FIRST_DEFAULT_TIMEOUT), false);
+    if (wish.autoPause().orElse(false) && view.spec().atEnd() == HostedSpec.AtEnd.KILL) {
+      throw Listing.invalid(
+          "autoPause: sandbox "
+              + view.id()
+              + " was made to be killed at its end, which cannot be changed; pause it before");
+    }
+    hosted.resume(
+        view.id(), seconds(wish.timeout(), FIRST_DEFAULT_TIMEOUT), !wish.memory().orElse(true));
     Messages.write(exchange, 201, views.sandbox(hosted.get(id(exchange))));
   }
 
@@ -168,7 +225,11 @@ final class SandboxControl {
     }
     List<Messages.ForkResult> results = new ArrayList<>();
     for (HostedOutcome outcome :
-        hosted.fork(id(exchange), (int) count, seconds(wish.timeout(), FIRST_DEFAULT_TIMEOUT))) {
+        hosted.fork(
+            id(exchange),
+            (int) count,
+            seconds(wish.timeout(), FIRST_DEFAULT_TIMEOUT),
+            Attributes::ofFork)) {
       results.add(
           switch (outcome) {
             case HostedOutcome.Made(HostedView sandbox) ->
@@ -176,7 +237,8 @@ final class SandboxControl {
             case HostedOutcome.Failed(ErrorCode code, String message) ->
                 new Messages.ForkResult(
                     Optional.empty(),
-                    Optional.of(new Messages.Problem(E2bApi.status(code), message)));
+                    Optional.of(
+                        new Messages.Problem(E2bApi.status(code), message, Optional.empty())));
           });
     }
     Messages.write(exchange, 201, results);

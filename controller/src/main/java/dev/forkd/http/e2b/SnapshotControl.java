@@ -39,18 +39,18 @@ final class SnapshotControl {
     Messages.CreateSnapshot wish = Messages.read(exchange, Messages.CreateSnapshot.class);
     String id = SandboxControl.id(exchange);
     Tag tag = SnapshotNames.newTag(engine.hosted().get(id).id(), wish.name());
-    engine.hosted().snapshot(id, Optional.of(tag));
+    engine.hosted().snapshot(id, Optional.of(tag), SandboxControl.mode(wish.memory()));
     Messages.write(exchange, 201, SnapshotNames.view(tag));
   }
 
   private void list(Exchange exchange) {
     Optional<String> sandbox = exchange.query("sandboxID");
-    Optional<String> name = exchange.query("name").map(SnapshotNames::withoutDefault);
+    Optional<String> name = exchange.query("name");
     List<Tag> wanted =
         SnapshotNames.all(engine.snapshots()).stream()
             .map(Snapshot::tag)
             .filter(tag -> sandbox.isEmpty() || SnapshotNames.isOf(tag, sandbox.get()))
-            .filter(tag -> name.isEmpty() || SnapshotNames.name(tag).equals(name))
+            .filter(tag -> name.isEmpty() || SnapshotNames.isNamed(tag, name.get()))
             .toList();
     Listing.Page<Tag> page = Listing.page(exchange, wanted, Tag::value);
     page.next().ifPresent(token -> exchange.header(NEXT_TOKEN, token));

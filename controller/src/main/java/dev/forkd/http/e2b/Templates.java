@@ -65,22 +65,22 @@ final class Templates {
   /** The same, without making any. */
   Optional<Tag> find(String name) {
     String plain = SnapshotNames.withoutDefault(name);
-    if (!isLegal(plain)) {
-      return Optional.empty();
-    }
-    Tag tag = new Tag(plain);
-    try {
-      if (engine.snapshot(tag).bootable()) {
-        return Optional.of(tag);
-      }
-    } catch (ForkdException e) {
-      if (e.code() != ErrorCode.NOT_FOUND) {
-        throw e;
+    if (isLegal(plain)) {
+      try {
+        Tag tag = new Tag(plain);
+        if (engine.snapshot(tag).bootable()) {
+          return Optional.of(tag);
+        }
+      } catch (ForkdException e) {
+        if (e.code() != ErrorCode.NOT_FOUND) {
+          throw e;
+        }
       }
     }
     return SnapshotNames.all(engine.snapshots()).stream()
+        .filter(Snapshot::bootable)
         .map(Snapshot::tag)
-        .filter(candidate -> SnapshotNames.name(candidate).equals(Optional.of(plain)))
+        .filter(candidate -> SnapshotNames.isNamed(candidate, name))
         .findFirst();
   }
 

@@ -75,6 +75,9 @@ final class Views {
             ? Optional.of(
                 new Messages.Lifecycle(
                     spec.atEnd() == HostedSpec.AtEnd.KILL ? "kill" : "pause", spec.resumesBySelf()))
+            : Optional.empty(),
+        detail && view.paused()
+            ? Optional.of(view.pausedDisk() ? "filesystem" : "full")
             : Optional.empty());
   }
 

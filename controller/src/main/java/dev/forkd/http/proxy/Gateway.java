@@ -4,6 +4,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.HostedView;
+import dev.forkd.http.ClientGoneException;
 import dev.forkd.http.Cut;
 import dev.forkd.http.CutOffException;
 import dev.forkd.http.Exchange;
@@ -80,6 +81,12 @@ public final class Gateway implements Surface {
           .ifPresent(seconds -> exchange.header(HeaderNames.RETRY_AFTER, "" + seconds));
       int status = Refusals.status(e);
       answer(exchange, e, status, Refusals.body(status, told.message()));
+    } catch (ClientGoneException e) {
+      throw e;
+    } catch (RuntimeException e) {
+      // What nobody has foreseen has the shape that clients know, too.
+      Failures.Rendered told = Failures.render(e, exchange.requestId());
+      answer(exchange, e, told.status(), Refusals.body(told.status(), told.message()));
     }
     return route;
   }
