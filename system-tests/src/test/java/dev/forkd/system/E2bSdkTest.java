@@ -9,6 +9,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -30,6 +31,10 @@ import org.junit.jupiter.api.Timeout;
 class E2bSdkTest {
   private static final Path WORK = Path.of("target", "system", "e2b").toAbsolutePath();
   private static final Path PROGRAMS = Path.of("src", "test", "resources", "e2b").toAbsolutePath();
+
+  /** Held against what the SDKs have. */
+  private static final Path DOCS = Path.of("..", "docs", "E2B.md").toAbsolutePath();
+
   private static final Duration PATIENCE = Duration.ofMinutes(8);
 
   /** Of the SDK: it refuses older ones. */
@@ -61,6 +66,7 @@ class E2bSdkTest {
   private static Path javaScriptFolder() throws IOException, InterruptedException {
     Path folder = WORK.resolve("js");
     copy(PROGRAMS.resolve("js"), folder);
+    Files.copy(DOCS, folder.resolve("E2B.md"), StandardCopyOption.REPLACE_EXISTING);
     run(folder, Map.of(), List.of("npm", "install", "--no-audit", "--no-fund", "--silent"));
     return folder;
   }
@@ -68,6 +74,7 @@ class E2bSdkTest {
   private static Path pythonFolder() throws IOException, InterruptedException {
     Path folder = WORK.resolve("python");
     copy(PROGRAMS.resolve("python"), folder);
+    Files.copy(DOCS, folder.resolve("E2B.md"), StandardCopyOption.REPLACE_EXISTING);
     Path venv = folder.resolve("venv");
     if (!Files.exists(venv)) {
       run(folder, Map.of(), List.of("python3", "-m", "venv", venv.toString()));
