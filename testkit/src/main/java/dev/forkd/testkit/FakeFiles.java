@@ -17,7 +17,10 @@ import java.util.Optional;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 
-/** Files of a pretended guest, in memory. A directory is a path without bytes. */
+/**
+ * Files of a pretended guest, in memory. A directory is a path without bytes. What is under {@code
+ * /full/} finds no room.
+ */
 final class FakeFiles implements GuestFiles {
   private record Node(
       Optional<byte[]> bytes, int mode, String owner, Map<String, String> metadata) {
@@ -27,6 +30,10 @@ final class FakeFiles implements GuestFiles {
   }
 
   private record Watch(String path, boolean recursive, boolean entries, GuestWatch listener) {}
+
+  private static final String FULL = "/full/";
+
+  private static final int FULL_BYTES = 1 << 20;
 
   private final FakeDoor door;
   private final List<Watch> watches = new CopyOnWriteArrayList<>();
@@ -90,6 +97,10 @@ final class FakeFiles implements GuestFiles {
   @Override
   public long write(String path, InputStream source, WriteSpec spec) {
     try (FakeDoor.Pass _ = door.enter()) {
+      if (path.startsWith(FULL)) {
+        var _ = source.readNBytes(FULL_BYTES);
+        throw new ForkdException(ErrorCode.RESOURCE_EXHAUSTED, "No space left on device");
+      }
       byte[] bytes = source.readAllBytes();
       for (int i = path.indexOf('/', 1); i > 0; i = path.indexOf('/', i + 1)) {
         makeDirectory(path.substring(0, i));

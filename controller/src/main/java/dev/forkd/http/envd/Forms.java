@@ -5,68 +5,94 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.apache.commons.fileupload2.core.AbstractFileUpload;
 import org.apache.commons.fileupload2.core.DiskFileItem;
 import org.apache.commons.fileupload2.core.DiskFileItemFactory;
-import org.apache.commons.fileupload2.core.FileItemInputIterator;
+import org.apache.commons.fileupload2.core.FileItemHeaders;
+import org.apache.commons.fileupload2.core.MultipartInput;
 import org.apache.commons.fileupload2.core.RequestContext;
 
 /** The parts of a {@code multipart/form-data} body, one after the other, nothing kept. */
 final class Forms {
   private static final int PARTS_MAX = 10_000;
 
-  private Forms() {}
+  /** The longest path of a guest as a file name, with each of its bytes escaped, and more. */
+  private static final int PART_HEAD_BYTES_MAX = 32 << 10;
 
-  private record Body(String type, InputStream in) implements RequestContext {
-    @Override
-    public String getCharacterEncoding() {
-      return StandardCharsets.UTF_8.name();
-    }
+  private static final Upload HEADERS = new Upload();
 
-    @Override
-    public long getContentLength() {
-      return -1;
-    }
+  private final MultipartInput parts;
+  private int count;
 
-    @Override
-    public String getContentType() {
-      return type;
-    }
+  /**
+   * A part.
+   *
+   * @param field its name in the form; empty when it has none
+   * @param fileName as the client gives it, unchecked
+   * @param content to be read, or not, before the next part is asked for
+   */
+  record Part(String field, Optional<String> fileName, InputStream content) {}
 
-    @Override
-    public InputStream getInputStream() {
-      return in;
-    }
-
-    @Override
-    public boolean isMultipartRelated() {
-      return false;
-    }
-  }
-
-  /** The library in its form that hands out streams; what would collect is not used. */
+  /** The library's knowledge of headers; what would collect, or check names, is not used. */
   private static final class Upload
-      extends AbstractFileUpload<Body, DiskFileItem, DiskFileItemFactory> {
+      extends AbstractFileUpload<RequestContext, DiskFileItem, DiskFileItemFactory> {
     @Override
-    public FileItemInputIterator getItemIterator(Body body) throws IOException {
-      return super.getItemIterator((RequestContext) body);
-    }
-
-    @Override
-    public Map<String, List<DiskFileItem>> parseParameterMap(Body body) {
+    public Map<String, List<DiskFileItem>> parseParameterMap(RequestContext body) {
       throw new UnsupportedOperationException("forms are read part by part");
     }
 
     @Override
-    public List<DiskFileItem> parseRequest(Body body) {
+    public List<DiskFileItem> parseRequest(RequestContext body) {
       throw new UnsupportedOperationException("forms are read part by part");
     }
   }
 
-  static FileItemInputIterator parts(String type, InputStream in) throws IOException {
-    Upload upload = new Upload();
-    upload.setHeaderCharset(StandardCharsets.UTF_8);
-    upload.setFileCountMax(PARTS_MAX);
-    return upload.getItemIterator(new Body(type, in));
+  private Forms(MultipartInput parts) {
+    this.parts = parts;
+  }
+
+  /**
+   * Begins to read.
+   *
+   * @throws RestFailure 400 when the type does not tell what is between the parts
+   */
+  static Forms read(String type, InputStream in) throws IOException {
+    byte[] boundary = HEADERS.getBoundary(type);
+    if (boundary == null || boundary.length == 0) {
+      throw new RestFailure(400, "the content type has no boundary");
+    }
+    MultipartInput parts =
+        MultipartInput.builder()
+            .setInputStream(in)
+            .setBoundary(boundary)
+            .setPartHeaderSizeMax(PART_HEAD_BYTES_MAX)
+            .get();
+    parts.setHeaderCharset(StandardCharsets.UTF_8);
+    return new Forms(parts);
+  }
+
+  /** The next part; empty behind the last one. */
+  Optional<Part> next() throws IOException {
+    boolean more = count == 0 ? parts.skipPreamble() : leave();
+    if (!more) {
+      return Optional.empty();
+    }
+    if (++count > PARTS_MAX) {
+      throw new RestFailure(400, "the form has more than " + PARTS_MAX + " parts");
+    }
+    FileItemHeaders headers = HEADERS.getParsedHeaders(parts.readHeaders());
+    String field = HEADERS.getFieldName(headers);
+    return Optional.of(
+        new Part(
+            field == null ? "" : field,
+            Optional.ofNullable(HEADERS.getFileName(headers)),
+            parts.newInputStream()));
+  }
+
+  /** Passes over what is left of a part; false when it was the last. */
+  private boolean leave() throws IOException {
+    parts.discardBodyData();
+    return parts.readBoundary();
   }
 }

@@ -12,6 +12,7 @@ import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -23,8 +24,6 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.zip.GZIPInputStream;
 import java.util.zip.ZipException;
-import org.apache.commons.fileupload2.core.FileItemInput;
-import org.apache.commons.fileupload2.core.FileItemInputIterator;
 
 /** Files as the bodies of requests, one or several; they pass through in pieces. */
 final class Uploads {
@@ -32,8 +31,11 @@ final class Uploads {
   private static final int METADATA_NAME_BYTES_MAX = 246;
   private static final int METADATA_BYTES_MAX = 4096;
 
-  /** What is read of a refused body, so that its client comes to read the answer. */
-  private static final long DRAIN_BYTES_MAX = 64L << 20;
+  /**
+   * How long a refused body is read on. A client reads its answer only when it has sent all, and a
+   * connection that is closed before that is reset. One that sends nothing is dropped anyway.
+   */
+  private static final Duration DRAIN_TIME_MAX = Duration.ofMinutes(10);
 
   private final GuestFiles files;
   private final Acting acting;
@@ -107,16 +109,16 @@ final class Uploads {
 
   private static void drain(Exchange exchange, InputStream body) {
     byte[] buffer = new byte[16384];
-    long left = DRAIN_BYTES_MAX;
+    long endNanos = System.nanoTime() + DRAIN_TIME_MAX.toNanos();
     try {
-      for (int got = 0; got >= 0 && left > 0; left -= got) {
-        got = body.read(buffer);
+      while (body.read(buffer) >= 0) {
+        if (System.nanoTime() - endNanos > 0) {
+          exchange.closeConnection();
+          return;
+        }
       }
     } catch (IOException e) {
       throw new ClientGoneException(e);
-    }
-    if (left <= 0) {
-      exchange.closeConnection();
     }
   }
 
@@ -148,17 +150,15 @@ final class Uploads {
   }
 
   private void form(String type, InputStream body) throws IOException {
-    FileItemInputIterator parts = Forms.parts(type, body);
-    while (parts.hasNext()) {
-      FileItemInput part = parts.next();
-      if ("file".equals(part.getFieldName())) {
+    Forms form = Forms.read(type, body);
+    for (Optional<Forms.Part> next = form.next(); next.isPresent(); next = form.next()) {
+      Forms.Part part = next.get();
+      if (part.field().equals("file")) {
         String target =
-            path.or(() -> Optional.ofNullable(part.getName()))
+            path.or(part::fileName)
                 .filter(name -> !name.isEmpty())
                 .orElseThrow(() -> new RestFailure(400, "a part has no file name"));
-        try (InputStream content = part.getInputStream()) {
-          write(target, content);
-        }
+        write(target, part.content());
       }
     }
   }

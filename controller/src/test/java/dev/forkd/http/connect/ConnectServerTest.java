@@ -100,6 +100,7 @@ class ConnectServerTest {
         }
       }
       case "defect" -> throw new IllegalStateException("secret innards");
+      case "error" -> throw new OutOfMemoryError("secret innards");
       case "forkd" -> throw new ForkdException(ErrorCode.CANCELLED, "withdrawn");
       default -> {
         if (ask.text().startsWith("fail ")) {
@@ -235,9 +236,11 @@ class ConnectServerTest {
   @Test
   void failuresOfHandlers() throws IOException {
     assertThat(say("{\"text\":\"forkd\"}").text()).contains("\"canceled\"", "withdrawn");
-    Answer defect = say("{\"text\":\"defect\"}");
-    assertThat(defect.status()).isEqualTo(500);
-    assertThat(defect.text()).contains("\"internal\"").doesNotContain("secret");
+    for (String kind : List.of("defect", "error")) {
+      Answer defect = say("{\"text\":\"" + kind + "\"}");
+      assertThat(defect.status()).as(kind).isEqualTo(500);
+      assertThat(defect.text()).contains("\"internal\"").doesNotContain("secret");
+    }
   }
 
   /** What is no message is refused as an argument. */
