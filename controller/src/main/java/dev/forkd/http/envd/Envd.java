@@ -13,7 +13,7 @@ import java.util.List;
 import java.util.Map;
 
 /** All that is at the port that clients know as their sandbox's own. */
-public final class Envd {
+public final class Envd implements AutoCloseable {
   /** The port. */
   public static final int PORT = 49983;
 
@@ -22,10 +22,9 @@ public final class Envd {
 
   static final String FILES = "/files";
 
+  private final FilesystemService files = new FilesystemService(System::nanoTime);
   private final ConnectServer<Guest> connect =
-      new ConnectServer<>(
-          List.of(ProcessService.service(), new FilesystemService().service()),
-          Limits.REQUESTS_MAX);
+      new ConnectServer<>(List.of(ProcessService.service(), files.service()), Limits.REQUESTS_MAX);
   private final InstantSource clock;
 
   public Envd(InstantSource clock) {
@@ -69,6 +68,11 @@ public final class Envd {
             .header(HeaderNames.CONTENT_TYPE)
             .filter(type -> type.startsWith("application/connect+"))
             .isPresent();
+  }
+
+  @Override
+  public void close() {
+    files.close();
   }
 
   private Map<String, Object> metrics(GuestUsage usage) {

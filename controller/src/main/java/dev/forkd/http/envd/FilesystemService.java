@@ -29,15 +29,25 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.LongSupplier;
 
 /**
  * {@code filesystem.Filesystem}. Reading and changing is done with root's rights; whose request it
  * is decides where a relative path begins and who owns what is made.
  */
-final class FilesystemService {
+final class FilesystemService implements AutoCloseable {
   private static final int LEVELS_MAX = 1024;
 
-  private final Watchers watchers = new Watchers();
+  private final Watchers watchers;
+
+  FilesystemService(LongSupplier nanoClock) {
+    watchers = new Watchers(nanoClock);
+  }
+
+  @Override
+  public void close() {
+    watchers.close();
+  }
 
   Service<Guest> service() {
     return new Service<>(
@@ -74,14 +84,22 @@ final class FilesystemService {
     }
     GuestFiles files = guest.files();
     String path = Acting.of(files, call.head()).path(ask.path());
-    mustBeFolder(files, path);
+    GuestFiles.Entry folder = files.follow(path);
+    if (!leadsNowhere(folder)) {
+      mustBeFolder(folder);
+    }
     return new ListReply(
         files.tree(path, Math.max(1, ask.depth())).stream().map(EntryInfo::of).toList());
   }
 
-  private static void mustBeFolder(GuestFiles files, String path) {
-    if (!isFolder(files.follow(path))) {
-      throw invalid("path '" + path + "' is not a directory");
+  /** The guest tells whether a link is broken or leads in circles when it is to be listed. */
+  private static boolean leadsNowhere(GuestFiles.Entry entry) {
+    return entry.type().equals("symlink");
+  }
+
+  private static void mustBeFolder(GuestFiles.Entry entry) {
+    if (!isFolder(entry)) {
+      throw invalid("path '" + entry.path() + "' is not a directory");
     }
   }
 
@@ -150,7 +168,7 @@ final class FilesystemService {
   private static void watch(Guest guest, Call call, WatchRequest ask, MessageStream answers) {
     GuestFiles files = guest.files();
     String path = Acting.of(files, call.head()).path(ask.path());
-    mustBeFolder(files, path);
+    mustBeFolder(files.follow(path));
     CompletableFuture<Void> end = new CompletableFuture<>();
     Events events = new Events(answers, end);
     try (GuestWatch.Handle _ = files.watch(path, ask.recursive(), ask.includeEntry(), events)) {
@@ -197,7 +215,7 @@ final class FilesystemService {
   private Object makeWatcher(Guest guest, Call call, WatchRequest ask) {
     GuestFiles files = guest.files();
     String path = Acting.of(files, call.head()).path(ask.path());
-    mustBeFolder(files, path);
+    mustBeFolder(files.follow(path));
     return new WatcherReply(
         watchers.make(
             guest, listener -> files.watch(path, ask.recursive(), ask.includeEntry(), listener)));

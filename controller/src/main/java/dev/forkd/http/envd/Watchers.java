@@ -7,6 +7,7 @@ import dev.forkd.http.Cut;
 import dev.forkd.http.connect.ConnectCode;
 import dev.forkd.http.connect.ConnectException;
 import dev.forkd.http.envd.FilesystemMessages.ChangeEvent;
+import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.HexFormat;
 import java.util.List;
@@ -14,28 +15,94 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Queue;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
+import java.util.function.LongSupplier;
 
 /**
- * Watchers that clients ask for their events from time to time. Each keeps a bounded number; one
- * whose client does not come is told to have lost some, and is over. All end with their sandbox.
+ * Watchers that clients ask for their events from time to time. Each keeps what fits into its
+ * bounds; one whose client does not come in time has lost some, is told so, and is over. One whose
+ * client does not come at all is forgotten, as it would keep its guest awake. All end with their
+ * sandbox.
  */
-final class Watchers {
+final class Watchers implements AutoCloseable {
   /** Of one sandbox. */
   static final int WATCHERS_MAX = 64;
 
   /** Of one watcher, between two visits of its client. */
   static final int EVENTS_MAX = 4096;
 
+  /** Of one watcher's events, about, in memory. */
+  static final int EVENT_BYTES_MAX = 1 << 20;
+
+  /** Of all watchers' events. */
+  static final long ALL_BYTES_MAX = 64L << 20;
+
+  /** For a client to ask. */
+  static final Duration REST_MAX = Duration.ofMinutes(10);
+
+  private static final Duration SWEEP_INTERVAL = Duration.ofMinutes(1);
+
+  /** An object with its few texts. */
+  private static final int EVENT_BYTES = 120;
+
+  private static final int ENTRY_BYTES = 600;
+
+  private final LongSupplier nanoClock;
+  private final ScheduledExecutorService sweeper = Threads.clock("watchers");
+  private final AtomicLong allBytes = new AtomicLong();
   private final Map<String, Watcher> watchers = new ConcurrentHashMap<>();
   private final ReentrantLock making = new ReentrantLock();
+
+  Watchers(LongSupplier nanoClock) {
+    this.nanoClock = nanoClock;
+    var _ =
+        sweeper.scheduleWithFixedDelay(
+            this::sweep,
+            SWEEP_INTERVAL.toMillis(),
+            SWEEP_INTERVAL.toMillis(),
+            TimeUnit.MILLISECONDS);
+  }
+
+  /** Forgets those whose clients have not come for long. */
+  void sweep() {
+    watchers.forEach((id, watcher) -> {
+      if (nanoClock.getAsLong() - watcher.askedNanos > REST_MAX.toNanos()
+          && watchers.remove(id, watcher)) {
+        // A guest may be slow to hear.
+        Threads.virtual("watcher-close", watcher::close);
+      }
+    });
+  }
+
+  @Override
+  public void close() {
+    sweeper.shutdownNow();
+  }
+
+  private static int bytes(ChangeEvent event) {
+    int bytes = EVENT_BYTES + 2 * event.name().length();
+    if (event.entry().isPresent()) {
+      FilesystemMessages.EntryInfo entry = event.entry().get();
+      bytes +=
+          ENTRY_BYTES + 2 * (entry.path().length() + entry.symlinkTarget().orElse("").length());
+      for (Map.Entry<String, String> word : entry.metadata().orElse(Map.of()).entrySet()) {
+        bytes += EVENT_BYTES + 2 * (word.getKey().length() + word.getValue().length());
+      }
+    }
+    return bytes;
+  }
 
   private final class Watcher implements GuestWatch {
     private final String guest;
     private final ReentrantLock lock = new ReentrantLock();
     private final Queue<ChangeEvent> events = new ArrayDeque<>();
+    private volatile long askedNanos = nanoClock.getAsLong();
+    private long eventBytes;
     private boolean lost;
     private boolean over;
     private Optional<GuestWatch.Handle> handle = Optional.empty();
@@ -47,16 +114,32 @@ final class Watchers {
 
     @Override
     public void changed(GuestWatch.Change change) {
+      ChangeEvent event = ChangeEvent.of(change);
+      int size = bytes(event);
       lock.lock();
       try {
-        if (events.size() < EVENTS_MAX) {
-          events.add(ChangeEvent.of(change));
-        } else {
-          lost = true;
+        if (over || lost) {
+          return;
         }
+        if (events.size() >= EVENTS_MAX
+            || eventBytes + size > EVENT_BYTES_MAX
+            || allBytes.get() + size > ALL_BYTES_MAX) {
+          lost = true;
+          forget();
+          return;
+        }
+        events.add(event);
+        eventBytes += size;
+        allBytes.addAndGet(size);
       } finally {
         lock.unlock();
       }
+    }
+
+    private void forget() {
+      events.clear();
+      allBytes.addAndGet(-eventBytes);
+      eventBytes = 0;
     }
 
     @Override
@@ -91,7 +174,7 @@ final class Watchers {
         standing = stop;
         handle = Optional.empty();
         stop = Optional.empty();
-        events.clear();
+        forget();
       } finally {
         lock.unlock();
       }
@@ -100,11 +183,12 @@ final class Watchers {
     }
 
     List<ChangeEvent> drain(String id) {
+      askedNanos = nanoClock.getAsLong();
       lock.lock();
       try {
         if (!lost) {
           List<ChangeEvent> all = List.copyOf(events);
-          events.clear();
+          forget();
           return all;
         }
       } finally {
@@ -118,7 +202,7 @@ final class Watchers {
               + id
               + " lost events: more than "
               + EVENTS_MAX
-              + " were not asked for in time; make another");
+              + ", or a MiB of them, were not asked for in time; make another");
     }
   }
 
