@@ -6,6 +6,7 @@ import io.helidon.webserver.ConnectionContext;
 import io.helidon.webserver.spi.ServerConnection;
 import io.helidon.webserver.spi.ServerConnectionSelector;
 import java.time.Duration;
+import java.util.Comparator;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -15,14 +16,19 @@ import java.util.concurrent.ConcurrentHashMap;
  * Knows which connections are waiting for a whole request. The server itself ends those that wait
  * for the first line of one; one that has sent a line and then no more, it would keep for ever, and
  * whoever can connect could use up all connections. Here the time for a request's head, however
- * slowly it drips, is that of an idle connection.
+ * slowly it drips, is that of an idle connection. Clients that have shown a secret may keep theirs
+ * for longer, until others need the room.
  */
 final class Connections implements ServerConnectionSelector {
   private final ServerConnectionSelector http;
+  private final Duration more;
+  private final int crowd;
   private final Map<Thread, Watched> byThread = new ConcurrentHashMap<>();
 
-  Connections(ServerConnectionSelector http) {
+  Connections(ServerConnectionSelector http, ServerConfig config) {
     this.http = http;
+    this.more = config.keepAlive().minus(config.patience());
+    this.crowd = Math.max(1, config.connectionsMax() - Limits.CONNECTIONS_SPARE);
   }
 
   /** Says that the calling thread's connection serves a request now, or no longer. */
@@ -31,6 +37,26 @@ final class Connections implements ServerConnectionSelector {
     if (connection != null) {
       connection.quietSinceNanos = System.nanoTime();
       connection.serving = now;
+    }
+  }
+
+  /** Says that the calling thread's connection has served a request, of somebody known or not. */
+  void served(boolean known) {
+    Watched connection = byThread.get(Thread.currentThread());
+    if (connection != null && known) {
+      connection.known = true;
+    }
+    serving(false);
+  }
+
+  /** The server accepts none when all are taken, so one that rests makes room for the next. */
+  private void makeRoom() {
+    if (byThread.size() >= crowd) {
+      long nowNanos = System.nanoTime();
+      byThread.values().stream()
+          .filter(connection -> !connection.serving)
+          .max(Comparator.comparingLong(connection -> nowNanos - connection.quietSinceNanos))
+          .ifPresent(connection -> connection.close(true));
     }
   }
 
@@ -51,6 +77,7 @@ final class Connections implements ServerConnectionSelector {
 
   @Override
   public ServerConnection connection(ConnectionContext context) {
+    makeRoom();
     Inbound inbound = new Inbound(context.dataReader());
     return new Watched(http.connection(new HeardContext(context, inbound)), inbound);
   }
@@ -65,6 +92,7 @@ final class Connections implements ServerConnectionSelector {
     private final Inbound inbound;
     private volatile long quietSinceNanos = System.nanoTime();
     private volatile boolean serving;
+    private volatile boolean known;
 
     Watched(ServerConnection connection, Inbound inbound) {
       this.connection = connection;
@@ -81,9 +109,18 @@ final class Connections implements ServerConnectionSelector {
       }
     }
 
+    /** As far as it counts: the server has one limit for all. */
     @Override
     public Duration idleTime() {
-      return serving ? Duration.ZERO : Duration.ofNanos(System.nanoTime() - quietSinceNanos);
+      if (serving) {
+        return Duration.ZERO;
+      }
+      Duration quiet = Duration.ofNanos(System.nanoTime() - quietSinceNanos);
+      if (!known) {
+        return quiet;
+      }
+      Duration counts = quiet.minus(more);
+      return counts.isNegative() ? Duration.ZERO : counts;
     }
 
     /** What does not serve a request has nothing to lose. */

@@ -42,6 +42,7 @@ public final class Exchange implements Head {
   private Map<String, String> segments = Map.of();
   private int status;
   private boolean started;
+  private boolean authenticated;
 
   Exchange(
       ServerRequest request,
@@ -94,6 +95,15 @@ public final class Exchange implements Head {
    */
   public Cut.Standing onGone(Runnable action) {
     return inbound.map(client -> client.onGone(action)).orElse(() -> {});
+  }
+
+  /** Whoever sends this has shown a secret: its connection is kept longer. */
+  public void authenticated() {
+    authenticated = true;
+  }
+
+  boolean isAuthenticated() {
+    return authenticated;
   }
 
   public String requestId() {

@@ -82,14 +82,14 @@ public final class HttpServer implements AutoCloseable {
     this.audit = AuditLog.open(config.auditLog());
     meters.auditFailures(audit::failures);
     this.transfers = new TransferGuard(config.patience());
-    this.connections = new Connections(selector());
+    this.connections = new Connections(selector(), config);
     var builder =
         WebServer.builder()
             .address(config.bind().getAddress())
             .port(config.bind().getPort())
             .shutdownHook(false)
             .shutdownGracePeriod(Duration.ofSeconds(1))
-            .maxTcpConnections(Limits.CONNECTIONS_MAX)
+            .maxTcpConnections(config.connectionsMax())
             .idleConnectionTimeout(config.patience())
             .idleConnectionPeriod(config.patience().dividedBy(4))
             .connectionOptions(options -> options.tcpNoDelay(true).socketKeepAlive(true))
@@ -232,7 +232,7 @@ public final class HttpServer implements AutoCloseable {
     try {
       route = admit(exchange);
     } finally {
-      connections.serving(false);
+      connections.served(exchange.isAuthenticated());
       long micros = TimeUnit.NANOSECONDS.toMicros(nanoClock.getAsLong() - beginNanos);
       audit.record(
           clock.instant(),
@@ -297,6 +297,7 @@ public final class HttpServer implements AutoCloseable {
       }
       if (!BearerAuth.isExempt(exchange.rawPath())) {
         auth.check(exchange.header(HeaderNames.AUTHORIZATION));
+        exchange.authenticated();
       }
       refuseEncodedBody(exchange);
       switch (router.find(exchange.method(), exchange.rawPath())) {

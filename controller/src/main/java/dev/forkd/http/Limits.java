@@ -33,9 +33,18 @@ public final class Limits {
 
   /**
    * A client that sends nothing of its request, or takes nothing of its answer, for so long is
-   * dropped; so is a connection without a request. Longer than clients keep theirs.
+   * dropped; so is a connection without a request.
    */
   public static final Duration CLIENT_PATIENCE = Duration.ofSeconds(60);
+
+  /**
+   * A connection that has had a request with a secret is kept for so long without another. Longer
+   * than clients keep theirs: whoever closes first must not be us, as a request may be on its way.
+   */
+  public static final Duration KEEP_ALIVE = Duration.ofSeconds(640);
+
+  /** Fewer than so many connections short of the bound, those that rest the longest go. */
+  static final int CONNECTIONS_SPARE = 64;
 
   /** How long requests that run may take to end once the daemon stops. */
   public static final Duration DRAIN_TIMEOUT = Duration.ofSeconds(10);

@@ -45,6 +45,16 @@ public final class TestDaemon implements AutoCloseable {
 
   TestDaemon(
       FakeEngine engine, Path folder, Optional<ServerConfig.TlsFiles> tls, Duration patience) {
+    this(engine, folder, tls, patience, Limits.KEEP_ALIVE, Limits.CONNECTIONS_MAX);
+  }
+
+  TestDaemon(
+      FakeEngine engine,
+      Path folder,
+      Optional<ServerConfig.TlsFiles> tls,
+      Duration patience,
+      Duration keepAlive,
+      int connectionsMax) {
     this.engine = engine;
     this.auditLog = folder.resolve("logs/audit.log");
     this.server =
@@ -54,7 +64,9 @@ public final class TestDaemon implements AutoCloseable {
                 TOKEN,
                 auditLog,
                 tls,
-                patience),
+                patience,
+                keepAlive,
+                connectionsMax),
             RestRoutes.router(
                 engine, meters, System::nanoTime, "0.1.0", shutdowns::incrementAndGet),
             List.of(

@@ -70,6 +70,7 @@ public final class E2bApi implements Surface {
     String name = "none";
     try {
       key.check(exchange);
+      exchange.authenticated();
       switch (router.find(exchange.method(), exchange.rawPath())) {
         case Router.Match.Found(var route, var segments) -> {
           name = "e2b " + route.method() + " " + route.pattern();

@@ -16,7 +16,10 @@ import java.util.regex.Pattern;
 record Address(String id, int port) {
   static final HeaderName SANDBOX_ID = HeaderNames.create("e2b-sandbox-id");
   static final HeaderName SANDBOX_PORT = HeaderNames.create("e2b-sandbox-port");
-  private static final Pattern HOST = Pattern.compile("([0-9]+)-([^.:]*)\\..+");
+
+  /** An id has no dash: {@code 10-0-0-5.example} is a host like any other. */
+  private static final Pattern HOST = Pattern.compile("([0-9]{1,5})-([a-z0-9]{1,64})\\..+");
+
   private static final Pattern ID = Pattern.compile("[a-z0-9]{1,64}");
   private static final Pattern PORT = Pattern.compile("[0-9]{1,5}");
 

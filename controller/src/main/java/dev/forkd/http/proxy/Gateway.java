@@ -146,6 +146,9 @@ public final class Gateway implements Surface {
 
   private String serve(Exchange exchange, Address address) {
     Target target = target(exchange, address);
+    if (target.isShown(exchange)) {
+      exchange.authenticated();
+    }
     Guest guest = awake(target, exchange);
     Cut cut = exchange.cut();
     boolean lasts = address.port() != Envd.PORT || Envd.lasts(exchange);
@@ -188,5 +191,6 @@ public final class Gateway implements Surface {
   @Override
   public void close() {
     lasting.forEach(Cut::cut);
+    envd.close();
   }
 }

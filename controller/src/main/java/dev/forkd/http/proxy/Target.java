@@ -31,6 +31,9 @@ sealed interface Target {
    */
   void check(Head head, int port, Access access);
 
+  /** Whether a request shows a secret of the sandbox, needed or not. */
+  boolean isShown(Head head);
+
   /**
    * The sandbox, running. To be called after {@link #check}.
    *
@@ -103,6 +106,14 @@ sealed interface Target {
     }
 
     @Override
+    public boolean isShown(Head head) {
+      return view.accessToken().filter(token -> Access.shows(head, token)).isPresent()
+          || Attributes.trafficToken(view.spec())
+              .filter(token -> showsTraffic(head, token))
+              .isPresent();
+    }
+
+    @Override
     public Guest awake(Head head) {
       if (view.paused() && (!view.spec().resumesBySelf() || isMereLook(head))) {
         throw new ForkdException(ErrorCode.NOT_FOUND, "sandbox " + id() + " is paused");
@@ -123,8 +134,12 @@ sealed interface Target {
           && view.accessToken().filter(token -> !Access.shows(head, token)).isPresent();
     }
 
+    private static boolean showsTraffic(Head head, String token) {
+      return head.header(TRAFFIC_TOKEN).filter(given -> Access.same(given, token)).isPresent();
+    }
+
     private static void checkTraffic(Head head, String token) {
-      if (head.header(TRAFFIC_TOKEN).filter(given -> Access.same(given, token)).isEmpty()) {
+      if (!showsTraffic(head, token)) {
         throw new RestFailure(
             403, "this sandbox is not public: send its token as " + TRAFFIC_TOKEN.lowerCase());
       }
@@ -168,6 +183,12 @@ sealed interface Target {
       if (authorization.isEmpty() || !isBearer(authorization.get())) {
         access.check(head, daemonToken);
       }
+    }
+
+    /** Nobody comes in without. */
+    @Override
+    public boolean isShown(Head head) {
+      return true;
     }
 
     private boolean isBearer(String value) {
