@@ -1,0 +1,80 @@
+package dev.forkd.system;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Comparator;
+import java.util.List;
+import java.util.concurrent.TimeUnit;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** The agent's own tests, which run on the host elsewhere, against the agent as PID 1 of a VM. */
+class AgentVmTest {
+  private static final Path GUEST = Lab.DATA_DIR.resolve("guest");
+
+  @TempDir Path folder;
+
+  @BeforeEach
+  void bake() {
+    Lab.clean(Lab.engine());
+  }
+
+  private static Path newest(Path root, String glob) throws IOException {
+    try (Stream<Path> all = Files.walk(root, 4)) {
+      return all.filter(
+              path -> path.getFileSystem().getPathMatcher("glob:**/" + glob).matches(path))
+          .max(Comparator.comparing(path -> path.toFile().lastModified()))
+          .orElseThrow(() -> new AssertionError("no " + glob + " below " + root));
+    }
+  }
+
+  private void run(Path in, List<String> command, Path output) throws Exception {
+    Process process =
+        new ProcessBuilder(command)
+            .directory(in.toFile())
+            .redirectErrorStream(true)
+            .redirectOutput(output.toFile())
+            .start();
+    try {
+      boolean ended = process.waitFor(8, TimeUnit.MINUTES);
+      assertThat(ended).as("%s: %s", command, Files.readString(output)).isTrue();
+      assertThat(process.exitValue()).as("%s: %s", command, Files.readString(output)).isZero();
+    } finally {
+      process.descendants().forEach(ProcessHandle::destroy);
+      process.destroy();
+    }
+  }
+
+  /**
+   * What the agent promises holds where it is the first process, with a real kernel and disk;
+   * malformed frames included.
+   */
+  @Test
+  @Timeout(600)
+  void agentAsFirstProcess() throws Exception {
+    Path initramfs = Files.createDirectory(folder.resolve("initramfs"));
+    Path packed = newest(GUEST, "initramfs-*.cpio");
+    run(
+        initramfs,
+        List.of("sh", "-c", "cpio -idm --quiet <\"$1\"", "sh", packed.toString()),
+        folder.resolve("unpacked"));
+    Path output = folder.resolve("tests");
+    run(
+        folder,
+        List.of(
+            Path.of("..", "guest", "tools", "agent_vm").toAbsolutePath().normalize().toString(),
+            newest(GUEST, "boot/vmlinuz-*").toString(),
+            initramfs.toString(),
+            newest(GUEST, "roots/*.ext4").toString()),
+        output);
+    String told = Files.readString(output);
+    assertThat(told).contains("\nOK");
+    System.out.println(told.lines().filter(line -> line.startsWith("Ran ")).findFirst().orElse(""));
+  }
+}
