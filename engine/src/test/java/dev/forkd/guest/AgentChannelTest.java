@@ -269,6 +269,11 @@ class AgentChannelTest {
             public int read() {
               throw new IllegalStateException("cut");
             }
+
+            @Override
+            public int read(byte[] into, int offset, int length) {
+              throw new IllegalStateException("cut");
+            }
           };
       assertThatThrownBy(
               () -> agent.files().write("/x", source, OptionalInt.empty(), Optional.empty()))

@@ -29,7 +29,7 @@ class AgentVmTest {
     try (Stream<Path> all = Files.walk(root, 4)) {
       return all.filter(
               path -> path.getFileSystem().getPathMatcher("glob:**/" + glob).matches(path))
-          .max(Comparator.comparing(path -> path.toFile().lastModified()))
+          .max(Comparator.comparingLong(path -> path.toFile().lastModified()))
           .orElseThrow(() -> new AssertionError("no " + glob + " below " + root));
     }
   }
