@@ -4,6 +4,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 
 /**
  * One QEMU on this host.
@@ -55,10 +56,30 @@ public record QemuInstallation(
         root.resolve("usr/bin/qemu-system-x86_64").toString(),
         firmware.stream()
             .filter(Files::isDirectory)
-            .flatMap(folder -> java.util.stream.Stream.of("-L", folder.toString()))
+            .flatMap(folder -> Stream.of("-L", folder.toString()))
             .toList(),
         Map.of(
             "LD_LIBRARY_PATH",
             root.resolve("usr/lib/x86_64-linux-gnu") + ":" + root.resolve("lib/x86_64-linux-gnu")));
+  }
+
+  /** Whether there is such a program now; it may be removed at any time. */
+  boolean isThere() {
+    if (binary.contains("/")) {
+      return Files.isExecutable(Path.of(binary));
+    }
+    String path = System.getenv("PATH");
+    return path != null
+        && Stream.of(path.split(":", -1))
+            .anyMatch(folder -> Files.isExecutable(Path.of(folder, binary)));
+  }
+
+  /** What to tell whoever wants to start it when it is not there. */
+  String missing(String what) {
+    return "cannot "
+        + what
+        + ": there is no QEMU as '"
+        + binary
+        + "'. Install it (Debian: apt-get install qemu-system-x86), then try again";
   }
 }

@@ -54,15 +54,16 @@ record QemuProcess(
       }
       return of(name, process.toHandle(), console, process);
     } catch (IOException e) {
+      // QEMU's own absence would be seen only when this program has started.
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
           "cannot start '"
-              + qemu.binary()
-              + "' for "
+              + command.getFirst()
+              + "' to run QEMU for "
               + name.id()
               + ": "
               + e.getMessage()
-              + ". Is QEMU installed (Debian: apt-get install qemu-system-x86)?",
+              + ". Install it (Debian: apt-get install util-linux), then try again",
           e);
     }
   }

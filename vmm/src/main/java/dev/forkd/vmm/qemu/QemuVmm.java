@@ -152,6 +152,10 @@ public final class QemuVmm implements Vmm {
       QemuVm.removeSockets(name);
       String tail = QemuProcess.logTail(name, "; it says: ");
       QemuProcess.removeLog(name);
+      if (!qemu.isThere()) {
+        throw new ForkdException(
+            ErrorCode.FAILED_PRECONDITION, qemu.missing("start " + name.id()), e);
+      }
       if (e instanceof ForkdException known) {
         throw new ForkdException(known.code(), known.message() + tail, known);
       }
