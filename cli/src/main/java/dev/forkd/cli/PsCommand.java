@@ -64,6 +64,7 @@ final class PsCommand extends DaemonCommand {
     put(lines, "  random sha256", proof.randomSha256());
     put(lines, "  interpreter sha256", proof.interpreterSha256());
     put(lines, "  clock offset", millis(proof.clockOffsetMs()));
+    put(lines, "  clock error at most", millis(proof.clockErrorMaxMs()));
     put(lines, "  handshake", millis(proof.handshakeMs()));
     if (proof.verifiedAtUnixMs().isPresent()) {
       lines.put(

@@ -11,7 +11,9 @@ import java.util.OptionalLong;
  * @param epoch names this fork; chosen by the host, echoed by the guest
  * @param randomSha256 SHA-256 of a fresh sample of the guest kernel's random bytes
  * @param interpreterSha256 SHA-256 of a fresh sample of the warm interpreter's random numbers
- * @param clockOffsetMillis guest clock minus host clock at the proof
+ * @param clockOffsetMillis guest clock minus host clock at the proof, as well as that can be known
+ * @param clockErrorMaxMillis the most by which the two can have differed: what the message that set
+ *     the clock, and the answer with its reading, took on their way; at most 50
  * @param handshakeMillis from the first byte sent to the verified proof
  * @param verifiedAtUnixMillis when the host accepted the proof
  */
@@ -23,6 +25,7 @@ public record Certificate(
     Optional<String> randomSha256,
     Optional<String> interpreterSha256,
     OptionalLong clockOffsetMillis,
+    OptionalLong clockErrorMaxMillis,
     OptionalLong handshakeMillis,
     OptionalLong verifiedAtUnixMillis,
     Optional<String> failure) {
@@ -31,6 +34,22 @@ public record Certificate(
     PENDING,
     VERIFIED,
     FAILED
+  }
+
+  /** Of a child that proved nothing. */
+  public static Certificate failed(String why) {
+    return new Certificate(
+        State.FAILED,
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        Optional.of(why));
   }
 
   /** A child that has not run yet. */
@@ -42,6 +61,7 @@ public record Certificate(
         Optional.empty(),
         Optional.empty(),
         Optional.empty(),
+        OptionalLong.empty(),
         OptionalLong.empty(),
         OptionalLong.empty(),
         OptionalLong.empty(),

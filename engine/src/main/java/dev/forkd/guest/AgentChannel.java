@@ -59,6 +59,10 @@ final class AgentChannel implements AutoCloseable {
   private volatile Optional<ForkdException> lost = Optional.empty();
   private volatile int maxStreams = MAX_STREAMS_UNTOLD;
   private volatile boolean idle;
+
+  /** Highest number of a stream that was answered; written by the reader alone. */
+  private volatile int lastAnswered;
+
   private volatile boolean closing;
   private final AtomicBoolean over = new AtomicBoolean();
 
@@ -150,6 +154,9 @@ final class AgentChannel implements AutoCloseable {
   private void dispatch(Frame frame) {
     if (frame.stream() != 0) {
       AgentStream stream = streams.get(frame.stream());
+      if (stream != null && frame.stream() > lastAnswered) {
+        lastAnswered = frame.stream();
+      }
       // Frames of a stream that was cancelled may still be on the way.
       if (stream != null && stream.arrived(frame)) {
         streams.remove(frame.stream());
@@ -185,6 +192,14 @@ final class AgentChannel implements AutoCloseable {
   /** Whether the agent last said that nothing of the user's runs. */
   boolean idle() {
     return idle;
+  }
+
+  int lastOpened() {
+    return nextStream.get();
+  }
+
+  int lastAnswered() {
+    return lastAnswered;
   }
 
   int openStreams() {

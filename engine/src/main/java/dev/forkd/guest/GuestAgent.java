@@ -89,6 +89,16 @@ public final class GuestAgent implements AutoCloseable {
     return channel.openStreams();
   }
 
+  /** Number of the last request that was made; those made later have higher ones. */
+  public int lastAsked() {
+    return channel.lastOpened();
+  }
+
+  /** Number of the last request of which anything was heard; 0 before there was any. */
+  public int lastAnswered() {
+    return channel.lastAnswered();
+  }
+
   /** Steps the guest's clock, without waiting for it. */
   public void clock(long unixNanos) {
     byte[] payload =

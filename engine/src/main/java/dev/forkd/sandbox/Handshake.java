@@ -16,14 +16,17 @@ import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * The fork handshake: gives a fresh child its own epoch, time, entropy and identity, and checks the
  * proof its agent answers with. Nothing the child's parent left behind runs before that.
  */
 public final class Handshake {
-  /** Largest difference between host and guest clock that is accepted. */
-  private static final long MAX_CLOCK_OFFSET_NANOS = Duration.ofMillis(50).toNanos();
+  /** How often a child's clock is set; between two times there is a pause, longer each time. */
+  private static final int CLOCK_ATTEMPTS = 10;
+
+  private static final Duration CLOCK_PAUSE = Duration.ofMillis(20);
 
   private static final int ENTROPY_BYTES = 64;
   private static final Duration TIMEOUT = Duration.ofSeconds(20);
@@ -47,25 +50,34 @@ public final class Handshake {
   Certificate perform(String id, GuestAgent agent, List<Greeting> greetings, byte[] ownToken) {
     long begin = System.nanoTime();
     greet(agent, greetings);
-    byte[] entropy = new byte[ENTROPY_BYTES];
-    RANDOM.nextBytes(entropy);
     long epoch = RANDOM.nextLong(1, 1L << 53);
     String machineId = HEX.formatHex(randomBytes(16));
-    long sentNanos = unixNanos();
-    EpochProof proof =
-        agent.epoch(
-            new EpochRequest(epoch, sentNanos, entropy, hostname(id), machineId, ownToken),
-            TIMEOUT);
-    long receivedNanos = unixNanos();
-    long offset = offsetNanos(proof.clockNanos(), sentNanos, receivedNanos);
+    EpochProof proof;
+    ClockReading clock;
+    int attempt = 1;
+    while (true) {
+      long sentNanos = unixNanos();
+      proof =
+          agent.epoch(
+              new EpochRequest(
+                  epoch, sentNanos, randomBytes(ENTROPY_BYTES), hostname(id), machineId, ownToken),
+              TIMEOUT);
+      clock = ClockReading.of(sentNanos, proof.clockNanos(), unixNanos());
+      check(id, "epoch", Long.toString(epoch), Long.toString(proof.epoch()));
+      check(id, "hostname", hostname(id), proof.hostname());
+      check(id, "machine-id", machineId, proof.machineId());
+      if (clock.errorMaxNanos() <= GuestClock.ERROR_MAX.toNanos()) {
+        break;
+      }
+      if (attempt == CLOCK_ATTEMPTS || System.nanoTime() - begin > TIMEOUT.toNanos()) {
+        throw refused(id, clockOff(clock, attempt));
+      }
+      // The host may have been busy with other things for a moment: no reason to end a child.
+      LockSupport.parkNanos(CLOCK_PAUSE.toNanos() * attempt);
+      attempt++;
+    }
     String random = SnapshotFiles.sha256(proof.random());
     Optional<String> interpreter = proof.interpreter().map(SnapshotFiles::sha256);
-    check(id, "epoch", Long.toString(epoch), Long.toString(proof.epoch()));
-    check(id, "hostname", hostname(id), proof.hostname());
-    check(id, "machine-id", machineId, proof.machineId());
-    if (Math.abs(offset) > MAX_CLOCK_OFFSET_NANOS) {
-      throw refused(id, "its clock is off by " + offset / 1_000_000 + " ms");
-    }
     if (!proof.reseeded()) {
       throw refused(id, "its kernel's random generator was not reseeded");
     }
@@ -82,7 +94,8 @@ public final class Handshake {
         Optional.of(proof.machineId()),
         Optional.of(random),
         interpreter,
-        OptionalLong.of(offset / 1_000_000),
+        OptionalLong.of(Math.round(clock.offsetNanos() / 1e6)),
+        OptionalLong.of(Math.ceilDiv(clock.errorMaxNanos(), 1_000_000)),
         OptionalLong.of((System.nanoTime() - begin) / 1_000_000),
         OptionalLong.of(System.currentTimeMillis()),
         Optional.empty());
@@ -149,9 +162,14 @@ public final class Handshake {
     }
   }
 
-  /** How far outside the interval in which the guest must have read its clock the reading lies. */
-  static long offsetNanos(long guest, long sent, long received) {
-    return guest < sent ? guest - sent : Math.max(0, guest - received);
+  private static String clockOff(ClockReading clock, int attempts) {
+    return "its clock may be off by "
+        + Math.ceilDiv(clock.errorMaxNanos(), 1_000_000)
+        + " ms after it was set "
+        + attempts
+        + " times, and at most "
+        + GuestClock.ERROR_MAX.toMillis()
+        + " ms are right; is the host overloaded?";
   }
 
   /** Drops what is remembered about a child that is gone. */

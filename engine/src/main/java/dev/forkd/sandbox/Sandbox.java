@@ -58,6 +58,7 @@ public final class Sandbox {
   private final String isolation;
   private final Optional<Cgroup> cgroup;
   private final Saver saver;
+  private final GuestClock guestClock;
   private final RunGate gate;
   private final Door door = new Door();
   private final ReentrantLock certifying = new ReentrantLock();
@@ -108,6 +109,7 @@ public final class Sandbox {
     this.cgroup = cgroup;
     this.saver = shared.saver();
     this.agent = agentConnection.connect(vm, record.id(), this::guestChanged, this::agentLost);
+    this.guestClock = new GuestClock(record.id(), agent, shared.clock(), this::mayAnswer);
     this.gate =
         new RunGate(
             vm,
@@ -151,10 +153,14 @@ public final class Sandbox {
     return agent.idle() && agent.openStreams() == 0;
   }
 
+  private boolean mayAnswer() {
+    return alive() && gate.running();
+  }
+
   /** The clock stood still while the guest was paused. One without an epoch gets its time by it. */
   private void stepClock() {
     if (record.certificate().state() == Certificate.State.VERIFIED && !resynchronizing) {
-      agent.clock(Handshake.unixNanos());
+      guestClock.step();
     }
   }
 
@@ -336,8 +342,7 @@ public final class Sandbox {
       try (pass) {
         agent.awaitSync(SYNC_TIMEOUT);
         resynchronizing = false;
-        agent.clock(Handshake.unixNanos());
-        agent.thaw(SYNC_TIMEOUT);
+        guestClock.stepBefore(() -> agent.thaw(SYNC_TIMEOUT));
       }
     } finally {
       resynchronizing = false;
@@ -428,20 +433,8 @@ public final class Sandbox {
       updateSoon(now -> now.withCertificate(proof));
     } catch (ForkdException e) {
       if (!killed) {
-        Certificate pending = Certificate.pending();
         update(now ->
-            now.withCertificate(
-                    new Certificate(
-                        Certificate.State.FAILED,
-                        pending.epoch(),
-                        pending.hostname(),
-                        pending.machineId(),
-                        pending.randomSha256(),
-                        pending.interpreterSha256(),
-                        pending.clockOffsetMillis(),
-                        pending.handshakeMillis(),
-                        pending.verifiedAtUnixMillis(),
-                        Optional.of(e.message())))
+            now.withCertificate(Certificate.failed(e.message()))
                 .withFailure("its fork handshake failed: " + e.message()));
         // Nothing of it is ever served, so nothing of it may run on.
         endVm(e);

@@ -348,6 +348,7 @@ public final class FakeEngine implements ForkdEngine {
                 Optional.of("1".repeat(64)),
                 Optional.of("2".repeat(64)),
                 OptionalLong.of(-3),
+                OptionalLong.of(6),
                 OptionalLong.of(12),
                 OptionalLong.of(EPOCH_SECONDS * 1000),
                 Optional.empty())

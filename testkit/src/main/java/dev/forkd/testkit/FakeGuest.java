@@ -12,6 +12,7 @@ import java.nio.channels.SocketChannel;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -198,7 +199,9 @@ public final class FakeGuest {
     Optional<Map<String, ?>> said =
         answers.getOrDefault(op, _ -> Optional.of(Map.of())).to(request);
     if (said.isPresent()) {
-      byte[] json = JSON.writeValueAsBytes(said.get());
+      Map<String, Object> result = new HashMap<>(said.get());
+      result.putIfAbsent("idle", true);
+      byte[] json = JSON.writeValueAsBytes(result);
       write(
           host,
           ByteBuffer.allocate(8 + json.length)

@@ -85,6 +85,17 @@ class RecoveryTest {
     }
   }
 
+  /** What a forkd that knew less has written down can still be read. */
+  @Test
+  void rowsOfAnOlderForkdAreRead() throws IOException {
+    String json = verified().record().toJson();
+    String older = json.replaceAll("\"clockErrorMaxMillis\":\\d+,", "");
+    assertThat(older).isNotEqualTo(json);
+    Certificate read = SandboxRecord.fromJson(older).certificate();
+    assertThat(read.state()).isEqualTo(Certificate.State.VERIFIED);
+    assertThat(read.clockErrorMaxMillis()).isEmpty();
+  }
+
   /** One whose guest does not answer is ended and failed, in the list and in the report alike. */
   @Test
   void oneThatDoesNotAnswerFails() throws IOException {

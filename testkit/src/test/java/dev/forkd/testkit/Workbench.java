@@ -90,12 +90,24 @@ public final class Workbench implements AutoCloseable {
 
   /** In an empty folder. */
   public Workbench(Path root, CgroupSupport cgroups) {
-    this(root, cgroups, new Faults(), new ConcurrentHashMap<>(), Optional.empty());
+    this(root, cgroups, false, new Faults(), new ConcurrentHashMap<>(), Optional.empty());
+  }
+
+  /** One whose sandboxes are paused as soon as they have nothing to do. */
+  public static Workbench pausing(Path root) {
+    return new Workbench(
+        root,
+        new CgroupSupport.None("a test needs none"),
+        true,
+        new Faults(),
+        new ConcurrentHashMap<>(),
+        Optional.empty());
   }
 
   private Workbench(
       Path root,
       CgroupSupport cgroups,
+      boolean pausing,
       Faults faults,
       Map<String, FakeGuest> guests,
       Optional<FakeVmm> monitor) {
@@ -145,7 +157,7 @@ public final class Workbench implements AutoCloseable {
             cgroups,
             zygotes,
             Workbench::connect,
-            new Sandbox.Shared(handshake, Optional.empty(), false, clock, sandboxes::save));
+            new Sandbox.Shared(handshake, Optional.empty(), pausing, clock, sandboxes::save));
   }
 
   public Workbench(Path root) {
@@ -308,7 +320,8 @@ public final class Workbench implements AutoCloseable {
 
   /** The next one in the same folder, over the same VMs; nothing is recovered yet. */
   public Workbench successor() {
-    return new Workbench(root, parts.cgroups(), faults, guests, Optional.of(vmm));
+    return new Workbench(
+        root, parts.cgroups(), parts.shared().pausing(), faults, guests, Optional.of(vmm));
   }
 
   /** Ends what runs; the folder stays as it is. */

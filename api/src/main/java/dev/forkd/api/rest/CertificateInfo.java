@@ -7,7 +7,9 @@ import java.util.OptionalLong;
  * Proof that a child is not its siblings' twin.
  *
  * @param state {@code pending} until the first resume, then {@code verified} or {@code failed}
- * @param clockOffsetMs guest clock minus host clock when it was checked
+ * @param clockOffsetMs guest clock minus host clock when it was checked, as well as that can be
+ *     known
+ * @param clockErrorMaxMs the most by which the two can have differed then; at most 50
  */
 public record CertificateInfo(
     String state,
@@ -17,6 +19,7 @@ public record CertificateInfo(
     Optional<String> randomSha256,
     Optional<String> interpreterSha256,
     OptionalLong clockOffsetMs,
+    OptionalLong clockErrorMaxMs,
     OptionalLong handshakeMs,
     OptionalLong verifiedAtUnixMs,
     Optional<String> failure) {

@@ -124,6 +124,7 @@ final class Views {
         certificate.randomSha256(),
         certificate.interpreterSha256(),
         certificate.clockOffsetMillis(),
+        certificate.clockErrorMaxMillis(),
         certificate.handshakeMillis(),
         certificate.verifiedAtUnixMillis(),
         certificate.failure());

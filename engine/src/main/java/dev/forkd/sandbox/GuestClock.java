@@ -1,0 +1,101 @@
+package dev.forkd.sandbox;
+
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
+import dev.forkd.guest.GuestAgent;
+import java.time.Duration;
+import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.BooleanSupplier;
+
+/**
+ * Sets the clock of a guest that stood still. The guest sets it to the time at which the message
+ * was sent, so it is behind by what the message took. That is known to be short when the guest has
+ * answered anything that was asked after it within {@link #ERROR_MAX}; when it has not, the clock
+ * is stepped again, now with a question behind it, until the answer comes in time.
+ */
+final class GuestClock {
+  /** Largest difference between host and guest clock that is taken for right. */
+  static final Duration ERROR_MAX = Duration.ofMillis(50);
+
+  private static final int ATTEMPTS = 10;
+  private static final Duration TIMEOUT = Duration.ofSeconds(10);
+
+  private final String id;
+  private final GuestAgent agent;
+  private final ScheduledExecutorService timer;
+  private final BooleanSupplier mayAnswer;
+  private final AtomicBoolean measuring = new AtomicBoolean();
+
+  /**
+   * @param mayAnswer whether the guest runs and is to be served
+   */
+  GuestClock(
+      String id, GuestAgent agent, ScheduledExecutorService timer, BooleanSupplier mayAnswer) {
+    this.id = id;
+    this.agent = agent;
+    this.timer = timer;
+    this.mayAnswer = mayAnswer;
+  }
+
+  /** Sets the clock before anything that is asked later, without waiting for it. */
+  void step() {
+    agent.clock(Handshake.unixNanos());
+    int asked = agent.lastAsked();
+    try {
+      var _ = timer.schedule(() -> check(asked), ERROR_MAX.toMillis(), TimeUnit.MILLISECONDS);
+    } catch (RejectedExecutionException e) {
+      // The engine is closing.
+      return;
+    }
+  }
+
+  /** On the timer's thread. */
+  private void check(int asked) {
+    if (agent.lastAnswered() <= asked
+        && mayAnswer.getAsBoolean()
+        && measuring.compareAndSet(false, true)) {
+      Threads.virtual(
+          "clock-" + id,
+          () -> {
+            try {
+              stepBefore(() -> agent.status(TIMEOUT));
+            } catch (ForkdException e) {
+              // It was paused, or has ended: the next step finds out.
+              log(System.Logger.Level.DEBUG, e.message());
+            } finally {
+              measuring.set(false);
+            }
+          });
+    }
+  }
+
+  /**
+   * Sets the clock until it is known to be right. One that is still not after several attempts is
+   * told in the log: the guest goes on with the best there is.
+   *
+   * @param question asks the guest something and waits for the answer; it may be asked again
+   * @throws ForkdException when the guest does not answer
+   */
+  void stepBefore(Runnable question) {
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+      long begin = System.nanoTime();
+      agent.clock(Handshake.unixNanos());
+      question.run();
+      if (System.nanoTime() - begin <= ERROR_MAX.toNanos()) {
+        return;
+      }
+    }
+    log(
+        System.Logger.Level.WARNING,
+        "it is not known to be right within "
+            + ERROR_MAX.toMillis()
+            + " ms; is the host overloaded?");
+  }
+
+  private void log(System.Logger.Level level, String what) {
+    System.getLogger(GuestClock.class.getName()).log(level, "clock of {0}: {1}", id, what);
+  }
+}
