@@ -1,12 +1,17 @@
 package dev.forkd.system;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
 
+import dev.forkd.linux.Cgroup;
 import dev.forkd.sdk.BranchOptions;
+import dev.forkd.sdk.ForkOptions;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.sdk.Sandbox;
 import dev.forkd.sdk.Snapshot;
+import dev.forkd.state.DataDir;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -121,6 +126,54 @@ class RestartSystemTest {
       assertThat(guest)
           .isCloseTo(System.currentTimeMillis() / 1000.0, org.assertj.core.data.Offset.offset(0.3));
     }
+  }
+
+  /**
+   * A memory limit outlives the daemon that set it: it is told, enforced, and gone with its child.
+   */
+  @Test
+  @Timeout(value = 4, unit = TimeUnit.MINUTES)
+  void memoryLimitsAreAdopted() throws Exception {
+    List<String> ids;
+    try (Daemon daemon = Daemon.start();
+        Forkd forkd = daemon.client()) {
+      List<Sandbox> children =
+          forkd.fork("python", ForkOptions.of(2).certified().withMemoryLimitMib(160));
+      ids = children.stream().map(Sandbox::id).toList();
+      daemon.kill();
+    }
+    assertThat(cgroups()).hasSize(2);
+    try (Daemon daemon = Daemon.start();
+        Forkd forkd = daemon.client()) {
+      assertThat(forkd.recovery().adopted()).containsExactlyInAnyOrderElementsOf(ids);
+      Sandbox greedy = forkd.sandbox(ids.getFirst());
+      Sandbox modest = forkd.sandbox(ids.getLast());
+      assertThat(greedy.refresh().memoryLimitMib()).hasValue(160);
+      assertThat(modest.eval("1 + 1").result()).contains("2");
+      assertThatThrownBy(() -> greedy.eval("len(bytearray(os.urandom(1 << 20)) * 300)"))
+          .isInstanceOf(ForkdApiException.class);
+      await()
+          .untilAsserted(() ->
+              assertThat(greedy.refresh().failure().orElseThrow())
+                  .contains("memory limit of 160 MiB"));
+      // Its reason is there for the next daemon as well.
+      daemon.kill();
+    }
+    try (Daemon daemon = Daemon.start();
+        Forkd forkd = daemon.client()) {
+      assertThat(forkd.recovery().adopted()).containsExactly(ids.getLast());
+      assertThat(forkd.sandbox(ids.getFirst()).refresh().failure().orElseThrow())
+          .contains("memory limit of 160 MiB");
+      assertThat(cgroups()).hasSize(1);
+      ids.forEach(id -> forkd.sandbox(id).kill());
+      assertThat(forkd.sandboxes()).isEmpty();
+      assertThat(cgroups()).isEmpty();
+    }
+  }
+
+  private static List<String> cgroups() throws IOException {
+    String prefix = DataDir.open(Lab.DATA_DIR).cgroupPrefix();
+    return Cgroup.listOwned(Cgroup.detect(), prefix).stream().map(Cgroup::name).toList();
   }
 
   /** A daemon killed at any moment of forks and branches loses nothing it answered. */
