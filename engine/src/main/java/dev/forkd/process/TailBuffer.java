@@ -3,19 +3,23 @@ package dev.forkd.process;
 import java.nio.charset.StandardCharsets;
 
 /** Keeps the last bytes of a stream in a ring. Written by one thread, read by any. */
-final class TailBuffer {
+public final class TailBuffer {
   private static final int FIRST_BYTES = 4096;
 
   private final int limit;
   private byte[] ring;
   private long written;
 
-  TailBuffer(int limit) {
+  /**
+   * @param limit bytes kept at most
+   */
+  public TailBuffer(int limit) {
     this.limit = limit;
     this.ring = new byte[Math.min(limit, FIRST_BYTES)];
   }
 
-  synchronized void append(byte[] bytes, int length) {
+  /** Takes the first {@code length} of these bytes. */
+  public synchronized void append(byte[] bytes, int length) {
     for (int i = 0; i < length; i++) {
       if (written == ring.length && ring.length < limit) {
         ring = java.util.Arrays.copyOf(ring, (int) Math.min(limit, ring.length * 4L));
@@ -29,7 +33,8 @@ final class TailBuffer {
     return written > ring.length;
   }
 
-  synchronized String text() {
+  /** What is kept, as UTF-8; a character cut at its beginning becomes the replacement. */
+  public synchronized String text() {
     if (written <= ring.length) {
       return new String(ring, 0, (int) written, StandardCharsets.UTF_8);
     }

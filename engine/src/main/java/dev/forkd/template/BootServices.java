@@ -5,14 +5,12 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.KnownTemplate.Service;
 import dev.forkd.engine.ExecExit;
 import dev.forkd.engine.ExecSpec;
-import dev.forkd.engine.ProcessListener;
 import dev.forkd.engine.ProcessSpec;
 import dev.forkd.engine.ProcessStream;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.guest.Rehearsals;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
 import java.util.Map;
@@ -32,7 +30,6 @@ final class BootServices {
   private static final int SERVICES_MAX = 16;
   private static final Duration CALL_TIMEOUT = Duration.ofSeconds(60);
   private static final Duration INTERVAL = Duration.ofSeconds(1);
-  private static final int OUTPUT_TAIL_CHARS = 2000;
   private static final JsonMapper JSON = JsonMapper.shared();
 
   private BootServices() {}
@@ -82,7 +79,7 @@ final class BootServices {
 
   /** Starts it, to go on when nobody listens any more. */
   static void start(GuestAgent agent, Service service) {
-    Output output = new Output();
+    OutputTail output = new OutputTail();
     try (ProcessStream _ = agent.processes().start(process(service), output, () -> {})) {
       // It has been started when that returns.
     }
@@ -95,7 +92,7 @@ final class BootServices {
    * @throws ForkdException FAILED_PRECONDITION when it ends, or is not ready in time
    */
   static void startAndAwait(GuestAgent agent, Service service, Duration timeout, String what) {
-    Output output = new Output();
+    OutputTail output = new OutputTail();
     AtomicBoolean ended = new AtomicBoolean();
     try (ProcessStream _ =
         agent.processes().start(process(service), output, () -> ended.set(true))) {
@@ -108,7 +105,7 @@ final class BootServices {
                   + what
                   + (ended.get() ? " has ended" : " is not ready in time")
                   + ": "
-                  + tail(output.bytes));
+                  + output.text());
         }
         TemplateBoot.sleep(INTERVAL);
       }
@@ -132,30 +129,5 @@ final class BootServices {
         false,
         Optional.of("service"),
         Optional.empty());
-  }
-
-  static String tail(ByteArrayOutputStream output) {
-    String text = output.toString(StandardCharsets.UTF_8);
-    return text.substring(Math.max(0, text.length() - OUTPUT_TAIL_CHARS)).strip();
-  }
-
-  private static final class Output implements ProcessListener {
-    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
-
-    @Override
-    public void started(int pid) {}
-
-    @Override
-    public void stdout(byte[] chunk) {
-      bytes.writeBytes(chunk);
-    }
-
-    @Override
-    public void stderr(byte[] chunk) {
-      stdout(chunk);
-    }
-
-    @Override
-    public void terminal(byte[] chunk) {}
   }
 }

@@ -5,14 +5,12 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.KnownTemplate;
 import dev.forkd.engine.EvalResult;
 import dev.forkd.engine.ExecExit;
-import dev.forkd.engine.ExecListener;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.guest.AgentReady;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.guest.Rehearsals;
 import java.io.ByteArrayInputStream;
-import java.io.ByteArrayOutputStream;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
@@ -124,24 +122,12 @@ final class TemplateBoot {
   }
 
   private void exec(GuestAgent agent, List<String> command, String what) {
-    ByteArrayOutputStream output = new ByteArrayOutputStream();
-    ExecListener listener =
-        new ExecListener() {
-          @Override
-          public void stdout(byte[] chunk) {
-            output.writeBytes(chunk);
-          }
-
-          @Override
-          public void stderr(byte[] chunk) {
-            output.writeBytes(chunk);
-          }
-        };
-    ExecExit exit = agent.exec(ExecSpec.of(command, RUN_TIMEOUT)).run(listener);
+    OutputTail output = new OutputTail();
+    ExecExit exit = agent.exec(ExecSpec.of(command, RUN_TIMEOUT)).run(output);
     if (!exit.equals(new ExecExit.Exited(0))) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,
-          what + " ended with " + exit.shellStatus() + ": " + BootServices.tail(output));
+          what + " ended with " + exit.shellStatus() + ": " + output.text());
     }
   }
 
