@@ -342,6 +342,15 @@ class RestTest {
     assertThat(made.status()).isEqualTo(201);
     assertThat(made.as(SnapshotInfo.class).tag()).isEqualTo("made");
     assertThat(made.as(SnapshotInfo.class).template()).isTrue();
+    assertThat(made.as(SnapshotInfo.class).warning().orElseThrow())
+        .as("what is not heeded is told")
+        .contains("boot_wait_secs")
+        .doesNotContain("rw");
+    Answer plain = daemon.post("/v1/snapshots", body.formatted("plain", kernel, rootfs, 0));
+    assertThat(plain.as(SnapshotInfo.class).warning()).isEmpty();
+    Path image = java.nio.file.Files.createFile(folder.resolve("root.img"));
+    Answer readOnly = daemon.post("/v1/snapshots", body.formatted("ro", kernel, image, 0));
+    assertThat(readOnly.as(SnapshotInfo.class).warning().orElseThrow()).startsWith("rw: ");
     Answer again = daemon.post("/v1/snapshots", body.formatted("made", kernel, rootfs, 10));
     assertThat(again.status()).isEqualTo(400);
     assertThat(again.error().error()).contains("exists", "DELETE");

@@ -8,7 +8,9 @@ import java.util.OptionalLong;
  *
  * @param kernel path on the daemon's host
  * @param rootfs path of a raw ext4 image on the daemon's host; copied, never written
- * @param bootWaitSecs at most 60; the guest says itself when it is ready, so this is not slept
+ * @param rw changes nothing: guests may always write, into layers of their own
+ * @param bootWaitSecs at most 60; the guest says itself when it is ready, so this is not slept, and
+ *     the answer's warning says so
  */
 public record CreateSnapshot(
     String tag,

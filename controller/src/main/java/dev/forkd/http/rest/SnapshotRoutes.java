@@ -7,6 +7,7 @@ import dev.forkd.api.rest.CompactSnapshot;
 import dev.forkd.api.rest.CreateSnapshot;
 import dev.forkd.engine.DeleteMode;
 import dev.forkd.engine.ForkdEngine;
+import dev.forkd.engine.Snapshot;
 import dev.forkd.engine.TemplateSpec;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Route;
@@ -14,7 +15,9 @@ import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
 
 /** Snapshots: list, look at, make from a kernel and a root file system, compact, delete. */
@@ -101,10 +104,30 @@ final class SnapshotRoutes {
             BOOT_TIMEOUT,
             false);
     try {
-      exchange.json(201, Views.snapshot(engine.bake(spec, _ -> {})));
+      Snapshot made = engine.bake(spec, _ -> {});
+      exchange.json(201, Views.snapshot(unheeded(body).map(made::withWarning).orElse(made)));
     } catch (ForkdException e) {
       throw e.code() == ErrorCode.ALREADY_EXISTS ? taken(tag) : e;
     }
+  }
+
+  /**
+   * What was asked for and means nothing here. Roots are always writable, in layers of their
+   * children, so {@code rw} changes nothing for those that the published server attaches read-only.
+   */
+  private static Optional<String> unheeded(CreateSnapshot body) {
+    List<String> notes = new ArrayList<>();
+    if (body.bootWaitSecs().orElse(0) > 0) {
+      notes.add(
+          "boot_wait_secs: nothing was waited for after the boot; the guest says itself when it is"
+              + " ready");
+    }
+    if (!body.rw() && !body.rootfs().toLowerCase(Locale.ROOT).endsWith(".ext4")) {
+      notes.add(
+          "rw: the guest may write to its root although this was not asked for; what it writes goes"
+              + " into its own layer, never into the file");
+    }
+    return notes.isEmpty() ? Optional.empty() : Optional.of(String.join(". ", notes));
   }
 
   private static ForkdException taken(Tag tag) {
