@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #define AGENT_VERSION "1.0.0"
+#define AGENT_PROTOCOL 1 /* the version in guest/PROTOCOL.md */
 #define MAX_PAYLOAD 16384
 #define HEADER_BYTES 8
 #define TOKEN_BYTES 32

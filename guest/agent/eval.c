@@ -65,7 +65,7 @@ bool eval_quiet(void) {
 bool eval_lingers(void) { return lingering && !queue && state == READY; }
 
 json_t *eval_description(void) {
-  json_t *d = json_pack("{s:s,s:s,s:i}", "agent", AGENT_VERSION, "evaluator", eval_state(), "streams", MAX_STREAMS);
+  json_t *d = json_pack("{s:s,s:i,s:s,s:i}", "agent", AGENT_VERSION, "protocol", AGENT_PROTOCOL, "evaluator", eval_state(), "streams", MAX_STREAMS);
   if (hello) json_object_update(d, hello);
   else if (state == NONE || state == FAILED)
     json_object_set_new(d, "detail", json_string(launched ? "the interpreter ends as soon as it is started" : "no python3 in the image"));

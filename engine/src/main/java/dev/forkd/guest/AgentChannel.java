@@ -41,6 +41,9 @@ final class AgentChannel implements AutoCloseable {
   /** A guest that is not paused and has not taken a write for so long never will. */
   static final Duration STUCK_TIMEOUT = Duration.ofMinutes(5);
 
+  /** The version in guest/PROTOCOL.md. */
+  static final int PROTOCOL = 1;
+
   static final int TOKEN_BYTES = 32;
   private static final int NONCE_BYTES = 32;
   private static final JsonMapper JSON = JsonMapper.shared();
@@ -172,6 +175,7 @@ final class AgentChannel implements AutoCloseable {
       case Frame.READY -> {
         try {
           JsonNode said = JSON.readTree(frame.payload());
+          requireKnown(said.path("protocol").asInt(PROTOCOL));
           maxStreams = Math.clamp(said.path("streams").asInt(MAX_STREAMS_UNTOLD), 1, MAX_STREAMS);
           ready.complete(said);
         } catch (tools.jackson.core.JacksonException e) {
@@ -179,6 +183,21 @@ final class AgentChannel implements AutoCloseable {
         }
       }
       default -> throw FrameDecoder.broken("a frame of type " + frame.type() + " on stream 0");
+    }
+  }
+
+  /** A guest keeps the agent that its template was made with. */
+  private void requireKnown(int protocol) {
+    if (protocol != PROTOCOL) {
+      throw new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          "the guest of "
+              + who
+              + " has an agent of protocol "
+              + protocol
+              + ", this daemon speaks "
+              + PROTOCOL
+              + ": make the template again (forkd template build --replace)");
     }
   }
 

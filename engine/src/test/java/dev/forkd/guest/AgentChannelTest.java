@@ -149,6 +149,32 @@ class AgentChannelTest {
     channel.close();
   }
 
+  /** Snapshots outlive the agent they were made with: what it says of itself decides. */
+  @Test
+  void anAgentOfAnotherProtocolIsRefusedByNameAndAnOlderOneOfTheSameIsNot() throws Exception {
+    AgentChannel channel = new AgentChannel("sbtest", host, events);
+    channel.beginSync(new byte[AgentChannel.TOKEN_BYTES]);
+    greet();
+    swallow();
+    send(0, Frame.READY, 0, ready("\"agent\":\"0.9.0\""));
+    assertThat(channel.awaitReady(Duration.ofSeconds(10)).path("agent").asString(""))
+        .isEqualTo("0.9.0");
+    var asked = channel.open(Map.of("op", "epoch"));
+    send(0, Frame.READY, 0, ready("\"protocol\":2"));
+    await().until(() -> lost.size() == 1);
+    assertThat(lost.getFirst().code()).isEqualTo(ErrorCode.FAILED_PRECONDITION);
+    assertThat(lost.getFirst().message()).contains("protocol 2", "speaks 1", "--replace");
+    assertThat(asked.next(Duration.ofSeconds(10)))
+        .get()
+        .isInstanceOfSatisfying(
+            AgentStream.Item.Failed.class,
+            failed -> assertThat(failed.why().code()).isEqualTo(ErrorCode.FAILED_PRECONDITION));
+  }
+
+  private static byte[] ready(String member) {
+    return ("{" + member + ",\"evaluator\":\"none\"}").getBytes(StandardCharsets.UTF_8);
+  }
+
   /** A request the agent would take for nonsense is refused here, and the conversation goes on. */
   @Test
   void aRequestThatIsTooLargeIsNotSent() throws Exception {
