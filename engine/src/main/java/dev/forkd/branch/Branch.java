@@ -194,7 +194,8 @@ final class Branch implements AutoCloseable {
     if (image.parent().isPresent()) {
       memory.addAll(record.memory());
     }
-    parts.layers().sync(disk.getLast());
+    List<SnapshotManifest.LayerRef> sealed =
+        disk.stream().map(layer -> Layers.sealed(layer, parts.layers())).toList();
     try {
       DurableFiles.sync(devices);
     } catch (IOException e) {
@@ -212,7 +213,7 @@ final class Branch implements AutoCloseable {
             record.memoryMib(),
             record.diskBytes(),
             memory,
-            disk.stream().map(Layers::ref).toList(),
+            sealed,
             SnapshotFiles.sha256(devices),
             record.ownToken(),
             cost.frozen(),

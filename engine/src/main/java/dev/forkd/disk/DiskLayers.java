@@ -4,10 +4,13 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.linux.DurableFiles;
 import dev.forkd.linux.SparseFiles;
+import dev.forkd.memory.ContentHash;
+import dev.forkd.memory.Verdicts;
 import dev.forkd.vmm.DiskLayer;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.util.List;
@@ -25,12 +28,16 @@ import java.util.stream.Stream;
  * <p>An overlay is a copy of an empty one made once per disk size: running qemu-img takes a hundred
  * times as long.
  */
-public final class DiskLayers {
+public final class DiskLayers implements AutoCloseable {
   private static final long QEMU_IMG_TIMEOUT_SECONDS = 60;
+  private static final int SEAL_ATTEMPTS = 5;
 
   private final Path folder;
   private final Path staging;
   private final ReentrantLock preparing = new ReentrantLock();
+  private final ReentrantLock hashing = new ReentrantLock();
+  private final ContentHash hasher = new ContentHash();
+  private final Verdicts verdicts;
 
   /** By disk size. */
   private final Map<Long, EmptyOverlay> empties = new ConcurrentHashMap<>();
@@ -42,6 +49,88 @@ public final class DiskLayers {
   public DiskLayers(Path folder, Path staging) {
     this.folder = folder;
     this.staging = staging;
+    this.verdicts = new Verdicts(folder.resolveSibling(folder.getFileName() + ".intact"));
+    if (Files.isDirectory(folder)) {
+      verdicts.keep(list());
+    }
+  }
+
+  /**
+   * What a layer holds for good.
+   *
+   * @param contentHash 64 lower-case hexadecimal digits, as of a memory image
+   */
+  public record Seal(long sizeBytes, String contentHash) {}
+
+  /**
+   * Makes a layer that nobody writes any more durable and tells what it holds. One that was sealed
+   * before is not read again.
+   */
+  public Seal seal(DiskLayer layer) {
+    try {
+      Verdicts.Stamp before = Verdicts.Stamp.of(layer.path());
+      Optional<String> known = verdicts.hash(layer.id(), before);
+      if (known.isPresent()) {
+        return new Seal(before.sizeBytes(), known.get());
+      }
+      // A copy of the VM that wrote it may write once more what it held back: the same bytes.
+      for (int attempt = 1; attempt <= SEAL_ATTEMPTS; attempt++) {
+        ContentHash.Pending hash = hasher.begin(layer.path(), Optional.empty());
+        DurableFiles.sync(layer.path());
+        String found = hash.await();
+        Verdicts.Stamp after = Verdicts.Stamp.of(layer.path());
+        if (after.equals(before)) {
+          verdicts.remember(layer.id(), found, after);
+          return new Seal(after.sizeBytes(), found);
+        }
+        before = after;
+      }
+      throw new IOException("it is still being written");
+    } catch (IOException e) {
+      throw failed("make disk layer " + layer.path() + " durable", e);
+    }
+  }
+
+  /**
+   * Checks that a layer is there and holds what it held when it was sealed. Its size is compared
+   * each time; it is read only when its file has changed since it was last found to be right, and
+   * once for each boot of the host.
+   *
+   * @param sealed empty for one of a time when layers were not sealed
+   * @throws IOException saying how it is damaged
+   */
+  public void check(DiskLayer layer, Optional<Seal> sealed) throws IOException {
+    Verdicts.Stamp stamp = stamp(layer);
+    if (sealed.isEmpty() || verdicts.known(layer.id(), sealed.get().contentHash(), stamp)) {
+      return;
+    }
+    Seal wanted = sealed.get();
+    if (stamp.sizeBytes() != wanted.sizeBytes()) {
+      throw new IOException(
+          "it has " + stamp.sizeBytes() + " bytes, expected " + wanted.sizeBytes());
+    }
+    hashing.lock();
+    try {
+      if (verdicts.known(layer.id(), wanted.contentHash(), stamp)) {
+        return;
+      }
+      String found = hasher.begin(layer.path(), Optional.empty()).await();
+      if (!found.equals(wanted.contentHash())) {
+        throw new IOException(
+            "its content hash is " + found + ", expected " + wanted.contentHash());
+      }
+      verdicts.remember(layer.id(), found, stamp);
+    } finally {
+      hashing.unlock();
+    }
+  }
+
+  private static Verdicts.Stamp stamp(DiskLayer layer) throws IOException {
+    try {
+      return Verdicts.Stamp.of(layer.path());
+    } catch (NoSuchFileException e) {
+      throw new IOException("it is missing", e);
+    }
   }
 
   /** The layer with this id, whether or not its file is there. */
@@ -148,15 +237,6 @@ public final class DiskLayers {
     }
   }
 
-  /** Makes a layer's content durable. */
-  public void sync(DiskLayer layer) {
-    try {
-      DurableFiles.sync(layer.path());
-    } catch (IOException e) {
-      throw failed("make disk layer " + layer.path() + " durable", e);
-    }
-  }
-
   /** Space a layer takes. */
   public long storedBytes(DiskLayer layer) {
     try {
@@ -168,6 +248,7 @@ public final class DiskLayers {
 
   /** Removes a layer nobody stands on; harmless when it is gone. */
   public void delete(String id) {
+    verdicts.forget(id);
     try {
       for (DiskLayer.Format format : DiskLayer.Format.values()) {
         Files.deleteIfExists(layer(id, format).path());
@@ -189,6 +270,11 @@ public final class DiskLayers {
     } catch (IOException e) {
       throw failed("list " + folder, e);
     }
+  }
+
+  @Override
+  public void close() {
+    hasher.close();
   }
 
   private static ForkdException failed(String what, IOException cause) {

@@ -320,7 +320,8 @@ public final class Zygotes implements AutoCloseable {
       inBackground(() -> {
         for (Tag tag : tags) {
           try {
-            parts.snapshots().find(tag).flatMap(this::lease).ifPresent(Lease::close);
+            // Checks its files, too, before anybody waits for it.
+            lease(parts.snapshots().require(tag)).ifPresent(Lease::close);
           } catch (ForkdException e) {
             LOG.log(System.Logger.Level.DEBUG, "no zygote of {0}: {1}", tag, e.message());
           }

@@ -92,6 +92,7 @@ public final class EngineStart {
     MemoryStore memory = new MemoryStore(dir.ram(), dir.staging());
     opened.push(memory);
     DiskLayers layers = new DiskLayers(dir.images(), dir.staging());
+    opened.push(layers);
     ImageLedger ledger = new ImageLedger();
     SnapshotCatalog snapshots = new SnapshotCatalog(dir, store, ledger, memory, layers);
     Sandboxes sandboxes = new Sandboxes(store, ledger, memory, layers);

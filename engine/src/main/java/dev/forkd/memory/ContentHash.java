@@ -32,7 +32,7 @@ import java.util.concurrent.atomic.AtomicInteger;
  *
  * <p>Leaves, nodes and the root each hash under a prefix of their own, so none passes for another.
  */
-final class ContentHash implements AutoCloseable {
+public final class ContentHash implements AutoCloseable {
   private static final int BLOCK_BYTES = 1 << 20;
   private static final int PAGES_PER_BLOCK = BLOCK_BYTES / PageRuns.PAGE_BYTES;
   private static final byte LEAF = 0;
@@ -52,13 +52,14 @@ final class ContentHash implements AutoCloseable {
    *
    * @param pieces one per worker; each fills its leaves
    */
-  record Pending(long sizeBytes, Optional<String> parent, byte[][] leaves, List<Future<?>> pieces) {
+  public record Pending(
+      long sizeBytes, Optional<String> parent, byte[][] leaves, List<Future<?>> pieces) {
     /**
      * Waits for the hash.
      *
      * @throws IOException when the file could not be read to its end
      */
-    String await() throws IOException {
+    public String await() throws IOException {
       try {
         for (Future<?> piece : pieces) {
           piece.get();
@@ -78,7 +79,7 @@ final class ContentHash implements AutoCloseable {
    *
    * @param parent hash of the image that a delta stands on
    */
-  Pending begin(Path file, Optional<String> parent) throws IOException {
+  public Pending begin(Path file, Optional<String> parent) throws IOException {
     FileChannel in = FileChannel.open(file, StandardOpenOption.READ);
     long size = in.size();
     byte[][] leaves = new byte[Math.toIntExact(Math.ceilDiv(size, BLOCK_BYTES))][];

@@ -26,7 +26,7 @@ import java.util.stream.Collectors;
  *
  * <p>Thread-safe.
  */
-final class Verdicts {
+public final class Verdicts {
   private static final Path BOOT_ID = Path.of("/proc/sys/kernel/random/boot_id");
   private static final System.Logger LOG = System.getLogger(Verdicts.class.getName());
 
@@ -40,8 +40,9 @@ final class Verdicts {
   private int lines;
 
   /** What tells one state of a file from any other. */
-  record Stamp(long inode, long sizeBytes, long modifiedNanos, long changedNanos) {
-    static Stamp of(Path file) throws IOException {
+  public record Stamp(long inode, long sizeBytes, long modifiedNanos, long changedNanos) {
+    /** Of a file as it is now. */
+    public static Stamp of(Path file) throws IOException {
       Map<String, Object> attributes =
           Files.readAttributes(file, "unix:ino,size,lastModifiedTime,ctime");
       return new Stamp(
@@ -78,7 +79,7 @@ final class Verdicts {
   /**
    * @param file where verdicts are kept; need not be there
    */
-  Verdicts(Path file) {
+  public Verdicts(Path file) {
     this(file, bootId());
   }
 
@@ -131,7 +132,7 @@ final class Verdicts {
   }
 
   /** Whether the file was seen to match this hash in this very state. */
-  boolean known(String id, String contentHash, Stamp stamp) {
+  public boolean known(String id, String contentHash, Stamp stamp) {
     lock.lock();
     try {
       return Optional.of(new Verdict(contentHash, stamp)).equals(Optional.ofNullable(byId.get(id)));
@@ -140,8 +141,20 @@ final class Verdicts {
     }
   }
 
+  /** The hash that the file in this very state was seen to have. */
+  public Optional<String> hash(String id, Stamp stamp) {
+    lock.lock();
+    try {
+      return Optional.ofNullable(byId.get(id))
+          .filter(verdict -> verdict.stamp.equals(stamp))
+          .map(Verdict::contentHash);
+    } finally {
+      lock.unlock();
+    }
+  }
+
   /** The file was just seen to match this hash, or was written with it. */
-  void remember(String id, String contentHash, Stamp stamp) {
+  public void remember(String id, String contentHash, Stamp stamp) {
     Verdict verdict = new Verdict(contentHash, stamp);
     lock.lock();
     try {
@@ -164,7 +177,8 @@ final class Verdicts {
     }
   }
 
-  void forget(String id) {
+  /** The file is gone. */
+  public void forget(String id) {
     lock.lock();
     try {
       byId.remove(id);
@@ -174,7 +188,7 @@ final class Verdicts {
   }
 
   /** Leaves only these images in the file. */
-  void keep(List<String> ids) {
+  public void keep(List<String> ids) {
     lock.lock();
     try {
       byId.keySet().retainAll(ids);

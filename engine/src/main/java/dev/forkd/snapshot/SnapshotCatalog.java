@@ -206,12 +206,7 @@ public final class SnapshotCatalog {
               + "' is missing or damaged. Delete the snapshot (forkd rmi) and make it again");
     }
     for (LayerRef ref : manifest.disk()) {
-      Path file = Layers.layer(ref, layers).path();
-      if (!Files.exists(file)) {
-        throw new ForkdException(
-            ErrorCode.DATA_LOSS,
-            "disk layer " + file + " of snapshot '" + manifest.tag() + "' is missing");
-      }
+      Layers.check(ref, layers, manifest.tag());
     }
     return manifest;
   }

@@ -106,12 +106,20 @@ public final class SnapshotFiles {
     }
   }
 
-  /** What was written before there were rehearsals has none. */
+  /** What was written before there were rehearsals, or hashes of disk layers, has none. */
   private static JsonNode completed(JsonNode content) {
-    if (content instanceof ObjectNode object && !object.has("rehearsals")) {
-      object.putNull("rehearsals");
+    absent(content, "rehearsals");
+    for (JsonNode layer : content.path("disk")) {
+      absent(layer, "sizeBytes");
+      absent(layer, "contentHash");
     }
     return content;
+  }
+
+  private static void absent(JsonNode content, String member) {
+    if (content instanceof ObjectNode object && !object.has(member)) {
+      object.putNull(member);
+    }
   }
 
   private static ForkdException damaged(

@@ -58,8 +58,15 @@ public record SnapshotManifest(
       String kernel,
       String agentHash) {}
 
-  /** One disk layer by name. */
-  public record LayerRef(String id, String format) {}
+  /**
+   * One disk layer by name.
+   *
+   * @param sizeBytes of its file; empty, as the hash, in snapshots of a time when they were not
+   *     kept
+   * @param contentHash of its file
+   */
+  public record LayerRef(
+      String id, String format, OptionalLong sizeBytes, Optional<String> contentHash) {}
 
   /**
    * Where a branch comes from, and what it cost; or what it was made of.

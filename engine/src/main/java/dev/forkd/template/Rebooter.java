@@ -113,11 +113,10 @@ public final class Rebooter {
                   _ -> {})
               .run(below, source.diskBytes(), folder, Rebooter::comeUp);
       MemoryImage memory = parts.memory().addFlat(imageId, frozen.memory());
-      parts.layers().sync(frozen.overlay());
       Path devices = folder.resolve(SnapshotFiles.DEVICES);
       DurableFiles.sync(devices);
       List<SnapshotManifest.LayerRef> disk = new ArrayList<>(source.disk());
-      disk.add(Layers.ref(frozen.overlay()));
+      disk.add(Layers.sealed(frozen.overlay(), parts.layers()));
       Snapshot snapshot =
           parts
               .snapshots()

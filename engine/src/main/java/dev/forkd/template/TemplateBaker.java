@@ -158,7 +158,6 @@ public final class TemplateBaker {
               .run(List.of(root), diskBytes, folder, boot::warm);
       progress.accept("storing " + spec.memoryMib() + " MiB of memory");
       MemoryImage memory = parts.memory().addFlat(imageId, baked.memory());
-      parts.layers().sync(baked.overlay());
       Path devices = folder.resolve(SnapshotFiles.DEVICES);
       DurableFiles.sync(devices);
       Snapshot snapshot =
@@ -176,7 +175,9 @@ public final class TemplateBaker {
                       spec.memoryMib(),
                       diskBytes,
                       List.of(memory),
-                      List.of(Layers.ref(root), Layers.ref(baked.overlay())),
+                      List.of(
+                          Layers.sealed(root, parts.layers()),
+                          Layers.sealed(baked.overlay(), parts.layers())),
                       SnapshotFiles.sha256(devices),
                       HexFormat.of().formatHex(GuestAgent.INITIAL_TOKEN),
                       false,

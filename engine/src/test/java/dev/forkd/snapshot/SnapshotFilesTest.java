@@ -32,7 +32,9 @@ class SnapshotFilesTest {
         List.of(
             new MemoryImage("m2", 512L << 20, Optional.of("m1"), 4096, "a1".repeat(32)),
             new MemoryImage("m1", 512L << 20, Optional.empty(), 8192, "b2".repeat(32))),
-        List.of(new SnapshotManifest.LayerRef("r1", "raw")),
+        List.of(
+            new SnapshotManifest.LayerRef(
+                "r1", "raw", OptionalLong.of(4096), Optional.of("ab".repeat(32)))),
         "00",
         "ab".repeat(32),
         true,

@@ -12,6 +12,7 @@ import dev.forkd.snapshot.SnapshotManifest.Lineage;
 import dev.forkd.state.DataDir;
 import dev.forkd.state.SqliteStateStore;
 import dev.forkd.state.StateStore;
+import dev.forkd.vmm.DiskLayer;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
@@ -64,10 +65,10 @@ final class SnapshotShelf implements AutoCloseable {
       channel.write(ByteBuffer.wrap(tag.getBytes(StandardCharsets.UTF_8)), 0);
     }
     Path root = Files.writeString(dir.staging().resolve("root-" + tag), "disk of " + tag);
-    String rootId = layers.adoptRoot("r" + tag, root).id();
+    LayerRef rootLayer = Layers.sealed(layers.adoptRoot("r" + tag, root), layers);
     reserve(tag, Optional.empty());
     MemoryImage image = memory.addFlat("m" + tag, flat);
-    return complete(tag, List.of(image), List.of(new LayerRef(rootId, "raw")), Optional.empty());
+    return complete(tag, List.of(image), List.of(rootLayer), Optional.empty());
   }
 
   /** One branched from a child of {@code parent}, with page {@code page} its own. */
@@ -91,7 +92,7 @@ final class SnapshotShelf implements AutoCloseable {
     List<MemoryImage> chain = new ArrayList<>(below.memory());
     chain.addFirst(image);
     List<LayerRef> disk = new ArrayList<>(below.disk());
-    disk.add(new LayerRef(layer, "qcow2"));
+    disk.add(Layers.sealed(layers.layer(layer, DiskLayer.Format.QCOW2), layers));
     return complete(tag, chain, disk, lineage);
   }
 
@@ -160,6 +161,7 @@ final class SnapshotShelf implements AutoCloseable {
 
   @Override
   public void close() {
+    layers.close();
     memory.close();
     store.close();
   }
