@@ -125,9 +125,20 @@ struct command {
   gid_t groups[64];
   struct spawn spawn; /* its descriptors are the caller's */
 };
+bool command_user(const char *wanted, struct command *c, char *why, size_t size); /* sets its account and who it becomes */
+char **command_environment(json_t *extra, const struct account *account);
+bool all_strings(json_t *json);
+void free_strings(char **strings);
 bool command_prepare(struct command *c, struct stream *s, json_t *request); /* or has answered */
 void command_fail(struct command *c, struct stream *s, int error, const char *step);
 void command_free(struct command *c);
+
+/* defaults.c: what the image says; null where it says nothing */
+void defaults_load(void);
+json_t *defaults_env(void);
+const char *defaults_user(void);
+const char *defaults_folder(void); /* if it is there */
+const char *defaults_path(void);   /* never null */
 
 /* process.c */
 bool process_start(struct stream *s, const char *op, json_t *request);
@@ -212,6 +223,7 @@ bool from_hex(const char *hex, uint8_t *data, size_t size);
 void set_nonblocking(int fd);
 json_t *json_text(const char *text); /* bytes that are not UTF-8 are told as U+FFFD */
 bool find_account(const char *name, struct account *account);
+bool find_group(const char *wanted, gid_t *gid); /* by name or number; a number need not be known */
 size_t find_groups(const struct account *account, gid_t *groups, size_t max);
 
 #endif

@@ -109,7 +109,7 @@ static void enter_root(const char *disk) {
   carry_mount("/sys", NEW_ROOT "/sys");
   mkdir("/run", 0755);
   mount_or_die("tmpfs", NEW_ROOT "/run", MS_NOSUID | MS_NODEV, "mode=755");
-  mkdir(NEW_ROOT "/run/forkd", 0700);
+  mkdir(NEW_ROOT "/run/forkd", 0711); /* an interpreter that is not root's reads its program there */
   copy_file("/evaluator.py", NEW_ROOT "/run/forkd/evaluator.py");
   remove_tree("/", initial.st_dev);
   if (chdir(NEW_ROOT) || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -42,6 +43,7 @@ static struct eval *queue; /* first: the one that is asked */
 static struct eval *current;
 static int64_t deadline, kill_deadline;
 static bool launched;
+static char obstacle[300]; /* why it could not be started at all */
 static int settled_tasks = 1;
 static bool launch_wanted;    /* as soon as its cgroup is not frozen any more */
 static bool reseed_wanted;    /* as soon as it can be asked: it was starting when an epoch began */
@@ -68,7 +70,9 @@ json_t *eval_description(void) {
   json_t *d = json_pack("{s:s,s:i,s:s,s:i}", "agent", AGENT_VERSION, "protocol", AGENT_PROTOCOL, "evaluator", eval_state(), "streams", MAX_STREAMS);
   if (hello) json_object_update(d, hello);
   else if (state == NONE || state == FAILED)
-    json_object_set_new(d, "detail", json_string(launched ? "the interpreter ends as soon as it is started" : "no python3 in the image"));
+    json_object_set_new(d, "detail", json_string(*obstacle  ? obstacle
+                                                  : launched ? "the interpreter ends as soon as it is started"
+                                                             : "no python3 in the image"));
   return d;
 }
 
@@ -300,8 +304,8 @@ void eval_start(struct stream *s, json_t *request) {
   int waiting = 0;
   if (state == FAILED && hello) launch(); /* it has worked before: perhaps there was no memory */
   if (state == NONE || state == FAILED) {
-    stream_fail(s, "unimplemented", "the image has no interpreter for eval: looked for python3 in /usr/local/bin and /usr/bin%s",
-                state == FAILED ? "; it is there but does not start" : "");
+    stream_fail(s, "unimplemented", "the image has no interpreter for eval: looked for python3 in %s%s",
+                defaults_path(), state == FAILED ? "; it is there but does not start" : "");
     return;
   }
   for (struct eval *e = queue; e; e = e->next) waiting++;
@@ -376,13 +380,24 @@ static void launch(void) {
   }
   const char *script = host_mode ? getenv("FORKD_EVALUATOR") : EVALUATOR_PATH;
   char *argv[] = {interpreter, "-u", (char *)(script ? script : "evaluator.py"), NULL};
-  char *env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root",
-                 "LANG=C.UTF-8", "OPENBLAS_NUM_THREADS=1", NULL};
+  struct command who = {.spawn = {.argv = argv, .keep_fd = ends[1], .cgroup_fd = cgroup_eval_fd}};
   int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  struct spawn spawn = {.argv = argv, .env = env, .cwd = "/", .fds = {null, null, host_mode ? 2 : null},
-                        .keep_fd = ends[1], .cgroup_fd = cgroup_eval_fd};
   const char *step;
-  bool started = spawn_process(&spawn, &pid, &step);
+  /* Code is evaluated as a command of that image would run: by its user, in its folder, with its environment. */
+  bool started = command_user(defaults_user(), &who, obstacle, sizeof obstacle);
+  if (started) {
+    json_t *one = json_object_get(defaults_env(), "OPENBLAS_NUM_THREADS") ? NULL : json_pack("{s:s}", "OPENBLAS_NUM_THREADS", "1");
+    char **env = command_environment(one, &who.account);
+    const char *folder = defaults_folder();
+    who.spawn.env = env;
+    who.spawn.cwd = folder ? folder : "/";
+    who.spawn.fds[0] = who.spawn.fds[1] = null;
+    who.spawn.fds[2] = host_mode ? 2 : null;
+    started = spawn_process(&who.spawn, &pid, &step);
+    if (!started) snprintf(obstacle, sizeof obstacle, "cannot run %.200s: %s (%s)", interpreter, strerror(errno), step);
+    free_strings(env);
+    json_decref(one);
+  }
   close(null);
   close(ends[1]);
   if (!started) {
@@ -398,10 +413,17 @@ static void launch(void) {
   launched = true;
 }
 
+/* Where the image looks for programs: its own interpreter may be in a virtual environment. */
+static bool find_interpreter(void) {
+  for (const char *at = defaults_path(); *at; at += *at == ':') {
+    int length = (int)strcspn(at, ":");
+    snprintf(interpreter, sizeof interpreter, "%.*s/python3", length, at);
+    at += length;
+    if (*interpreter == '/' && (size_t)length + sizeof "/python3" <= sizeof interpreter && !access(interpreter, X_OK)) return true;
+  }
+  return false;
+}
+
 void eval_launch(const char *mode) {
-  static const char *places[] = {"/usr/local/bin/python3", "/usr/bin/python3"};
-  if (!strcmp(mode, "none")) return;
-  for (size_t i = 0; i < 2 && !interpreter[0]; i++)
-    if (!access(places[i], X_OK)) strcpy(interpreter, places[i]);
-  if (interpreter[0]) launch();
+  if (strcmp(mode, "none") && find_interpreter()) launch();
 }

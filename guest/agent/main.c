@@ -126,6 +126,7 @@ int main(int argc, char **argv) {
   raise_descriptors();
   epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   if (!host_mode) boot();
+  defaults_load();
   catch_children();
   const char *eval = host_mode ? "auto" : boot_argument("forkd.eval", mode, sizeof mode);
   if (host_mode)

@@ -205,3 +205,21 @@ json_t *json_text(const char *text) {
   buffer_free(&whole);
   return json ? json : json_string("?");
 }
+
+bool find_group(const char *wanted, gid_t *gid) {
+  char line[4096], *rest;
+  unsigned long number = strtoul(wanted, &rest, 10);
+  bool found = *wanted >= '0' && *wanted <= '9' && !*rest && number < UINT32_MAX;
+  if (found) *gid = (gid_t)number;
+  FILE *file = found ? NULL : fopen("/etc/group", "re");
+  while (file && !found && fgets(line, sizeof line, file)) {
+    char *at = line, *name = strsep(&at, ":");
+    strsep(&at, ":");
+    char *id = strsep(&at, ":");
+    if (!id || strcmp(wanted, name)) continue;
+    *gid = (gid_t)strtoul(id, NULL, 10);
+    found = true;
+  }
+  if (file) fclose(file);
+  return found;
+}

@@ -46,7 +46,7 @@ abstract class GuestExec extends DaemonCommand {
   @Option(
       names = {"-u", "--user"},
       paramLabel = "USER",
-      description = "who runs it (root)")
+      description = "USER, UID or USER:GROUP (the image's user, or root)")
   private String user = "";
 
   @Option(

@@ -10,8 +10,9 @@ import java.util.Optional;
  *
  * @param args program and arguments, at least one; looked up in PATH
  * @param env added to the guest's default environment
- * @param cwd working folder; the user's home when empty
- * @param user name or uid in the guest's password file; root when empty
+ * @param cwd working folder; the image's, or else the user's home when empty
+ * @param user name, uid, {@code name:group} or {@code uid:gid}; the image's, or else root when
+ *     empty
  * @param stdin given at once and then closed, for {@link ForkdEngine#exec}; ignored for sessions
  * @param interactive the caller will write stdin; otherwise it is empty
  * @param timeout after which the process group is killed
@@ -38,7 +39,7 @@ public record ExecSpec(
     env = Map.copyOf(env);
   }
 
-  /** A plain command as root with the default limits. */
+  /** A plain command with the guest's defaults and ours. */
   public static ExecSpec of(List<String> args, Duration timeout) {
     return new ExecSpec(
         args,
@@ -50,5 +51,19 @@ public record ExecSpec(
         timeout,
         false,
         DEFAULT_OUTPUT_LIMIT_BYTES);
+  }
+
+  /** The same, run by this user. */
+  public ExecSpec by(String name) {
+    return new ExecSpec(
+        args,
+        env,
+        cwd,
+        Optional.of(name),
+        stdin,
+        interactive,
+        timeout,
+        background,
+        outputLimitBytes);
   }
 }

@@ -10,8 +10,9 @@ import java.util.Optional;
  *
  * @param args program and arguments, at least one; looked up in the PATH it will have
  * @param env added to the guest's default environment
- * @param cwd working folder; the user's home when empty
- * @param user name or uid in the guest's password file; root when empty
+ * @param cwd working folder; the image's, or else the user's home when empty
+ * @param user name, uid, {@code name:group} or {@code uid:gid}; the image's, or else root when
+ *     empty
  * @param terminal its three streams are one terminal of this size; three pipes when empty
  * @param input its standard input stays open until it is closed; otherwise it reads nothing. A
  *     terminal always has one

@@ -114,7 +114,7 @@ final class BootServices {
 
   private static boolean isReady(GuestAgent agent, Service service) {
     return agent
-        .exec(ExecSpec.of(List.of("sh", "-c", service.ready()), CALL_TIMEOUT))
+        .exec(ExecSpec.of(List.of("sh", "-c", service.ready()), CALL_TIMEOUT).by("root"))
         .run(Rehearsals.NOBODY)
         .equals(new ExecExit.Exited(0));
   }

@@ -3,10 +3,12 @@ package dev.forkd.template;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
 import java.util.Optional;
 import org.apache.commons.compress.archivers.tar.TarArchiveEntry;
 import org.apache.commons.compress.archivers.tar.TarArchiveInputStream;
@@ -31,7 +33,8 @@ final class MergedTree {
   private int entries;
 
   /** What a layer says about one path. */
-  private record Change(List<String> path, TarArchiveEntry entry, int ordinal) {
+  private record Change(
+      List<String> path, TarArchiveEntry entry, int ordinal, Map<String, byte[]> attributes) {
     String name() {
       return path.getLast();
     }
@@ -41,9 +44,13 @@ final class MergedTree {
     }
   }
 
-  /** Lays a layer over what is there. Removals come first: they concern the layers below only. */
-  void apply(int layer, TarArchiveInputStream tar) throws IOException {
-    List<Change> changes = read(tar);
+  /**
+   * Lays a layer over what is there. Removals come first: they concern the layers below only.
+   *
+   * @param attributes what {@code tar} is read through
+   */
+  void apply(int layer, TarArchiveInputStream tar, XattrReader attributes) throws IOException {
+    List<Change> changes = read(tar, attributes);
     for (Change change : changes) {
       if (!change.path().isEmpty() && change.name().startsWith(WHITEOUT)) {
         remove(change);
@@ -51,11 +58,17 @@ final class MergedTree {
     }
     for (Change change : changes) {
       if (change.path().isEmpty()) {
-        describe(root, change.entry());
+        describe(root, change);
       } else if (!change.name().startsWith(WHITEOUT)) {
         add(layer, change);
       }
     }
+  }
+
+  /** Adds what the image's processes run with, and the folder they run in. */
+  void addConfig(ImageConfig config, byte[] file) {
+    put(new GuestTree.TextFile(ImageConfig.FILE, new String(file, StandardCharsets.UTF_8)));
+    config.folder().ifPresent(path -> folder(path(path)));
   }
 
   /** Adds what the agent needs, whatever the image has in its place. */
@@ -65,22 +78,26 @@ final class MergedTree {
         root.children.put(folder.path(), new TreeNode(TreeNode.Kind.FOLDER, folder.mode()));
       }
     }
-    for (GuestTree.TextFile file : GuestTree.FILES) {
-      List<String> path = List.of(file.path().split("/"));
-      TreeNode node = new TreeNode(TreeNode.Kind.FILE, 0644);
-      node.content = new TreeNode.InMemory(file.content());
-      folder(path.subList(0, path.size() - 1)).children.put(path.getLast(), node);
-    }
+    GuestTree.FILES.forEach(this::put);
   }
 
-  private List<Change> read(TarArchiveInputStream tar) throws IOException {
+  private void put(GuestTree.TextFile file) {
+    List<String> path = List.of(file.path().split("/"));
+    TreeNode node = new TreeNode(TreeNode.Kind.FILE, 0644);
+    node.content = new TreeNode.InMemory(file.content());
+    folder(path.subList(0, path.size() - 1)).children.put(path.getLast(), node);
+  }
+
+  private List<Change> read(TarArchiveInputStream tar, XattrReader attributes) throws IOException {
     List<Change> changes = new ArrayList<>();
     int ordinal = 0;
     for (TarArchiveEntry entry = tar.getNextEntry(); entry != null; entry = tar.getNextEntry()) {
       if (++entries > MAX_ENTRIES) {
         throw invalid("it has more than " + MAX_ENTRIES + " files");
       }
-      changes.add(new Change(path(entry.getName()), entry, ordinal++));
+      // They stand before the entry: what was read so far has them.
+      Map<String, byte[]> found = attributes.found().getOrDefault(ordinal, Map.of());
+      changes.add(new Change(path(entry.getName()), entry, ordinal++, found));
     }
     return changes;
   }
@@ -137,11 +154,13 @@ final class MergedTree {
       node = new TreeNode(TreeNode.Kind.FILE, 0644);
       node.content = new TreeNode.InLayer(layer, change.ordinal(), entry.getRealSize());
     }
-    describe(node, entry);
+    describe(node, change);
     parent.children.put(change.name(), node);
   }
 
-  private static void describe(TreeNode node, TarArchiveEntry entry) {
+  private static void describe(TreeNode node, Change change) {
+    TarArchiveEntry entry = change.entry();
+    node.attributes = change.attributes();
     node.mode = entry.getMode() & 07777;
     node.uid = entry.getLongUserId();
     node.gid = entry.getLongGroupId();

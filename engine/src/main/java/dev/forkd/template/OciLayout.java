@@ -33,6 +33,8 @@ final class OciLayout {
   private static final Pattern DIGEST = Pattern.compile("sha256:[0-9a-f]{64}");
   private static final Pattern MEMBER =
       Pattern.compile("(\\./)?(oci-layout|index\\.json|blobs/sha256/[0-9a-f]{64})");
+  private static final Pattern INDEX = Pattern.compile("(\\./)?index\\.json");
+  private static final JsonMapper JSON = JsonMapper.shared();
   private static final int MAX_DOCUMENT_BYTES = 4 * 1024 * 1024;
   private static final int MAX_INDEX_DEPTH = 3;
   private static final long MIB = 1024 * 1024;
@@ -44,7 +46,6 @@ final class OciLayout {
 
   private final Path folder;
   private final Path work;
-  private final JsonMapper json = JsonMapper.builder().build();
 
   private OciLayout(Path folder, Path work) {
     this.folder = folder;
@@ -54,9 +55,9 @@ final class OciLayout {
   /**
    * An image: what identifies it, and its layers from the lowest.
    *
-   * @param digest of its manifest
+   * @param digest of its manifest, which names all else
    */
-  record Image(String digest, List<String> layers) {}
+  record Image(String digest, List<String> layers, ImageConfig config) {}
 
   /**
    * Opens a layout.
@@ -87,13 +88,34 @@ final class OciLayout {
     return new OciLayout(unpacked, work);
   }
 
+  /**
+   * What tells the image of a layout from any other, wherever it is: the digest its index names.
+   *
+   * @param layout a folder, or a tar archive of one, of which only the index is read
+   */
+  static String identity(Path layout) {
+    return AssetFiles.orFail(
+        "read the OCI layout '" + layout + "'",
+        () -> {
+          if (Files.isDirectory(layout)) {
+            return digest(fitting(new OciLayout(layout, layout).index()));
+          }
+          try (TarArchiveInputStream in = tar(Files.newInputStream(layout))) {
+            for (TarArchiveEntry entry = in.getNextEntry();
+                entry != null;
+                entry = in.getNextEntry()) {
+              if (INDEX.matcher(entry.getName()).matches()) {
+                return digest(fitting(parse(in.readNBytes(MAX_DOCUMENT_BYTES), "index.json")));
+              }
+            }
+          }
+          throw invalid("it has no index.json");
+        });
+  }
+
   /** The image for this platform. */
   Image image() throws IOException {
-    Path index = folder.resolve("index.json");
-    if (!Files.isRegularFile(index)) {
-      throw invalid("it has no index.json");
-    }
-    JsonNode found = manifest(parse(index), 0);
+    JsonNode found = manifest(index(), 0);
     String digest = digest(found);
     JsonNode manifest = parse(blob(digest));
     List<String> layers = new ArrayList<>();
@@ -103,11 +125,30 @@ final class OciLayout {
     if (layers.isEmpty()) {
       throw invalid("its manifest " + digest + " lists no layers");
     }
-    return new Image(digest, layers);
+    return new Image(digest, layers, config(manifest.path("config")));
   }
 
-  /** Merges the layers into one archive that can be unpacked without care. */
-  void merge(Image image, int diskMib, Path archive) throws IOException {
+  private JsonNode index() throws IOException {
+    Path index = folder.resolve("index.json");
+    if (!Files.isRegularFile(index)) {
+      throw invalid("it has no index.json");
+    }
+    return parse(index);
+  }
+
+  /** An image may have none, or one of a kind that says nothing of processes. */
+  private ImageConfig config(JsonNode descriptor) throws IOException {
+    return descriptor.has("digest")
+        ? ImageConfig.of(parse(blob(digest(descriptor))).path("config"))
+        : ImageConfig.NONE;
+  }
+
+  /**
+   * Merges the layers into one archive that can be unpacked without care.
+   *
+   * @return the extended attributes of what is in it
+   */
+  Xattrs merge(Image image, int diskMib, Path archive) throws IOException {
     List<Path> layers = new ArrayList<>();
     for (String digest : image.layers()) {
       layers.add(plain(blob(digest)));
@@ -115,10 +156,12 @@ final class OciLayout {
     MergedTree tree = new MergedTree();
     long limit = diskMib * MIB * MAX_LAYERS_TO_DISK;
     for (int i = 0; i < layers.size(); i++) {
-      try (TarArchiveInputStream in = layer(layers.get(i), limit)) {
-        tree.apply(i, in);
+      XattrReader attributes = new XattrReader(open(layers.get(i), limit));
+      try (TarArchiveInputStream in = tar(attributes)) {
+        tree.apply(i, in, attributes);
       }
     }
+    tree.addConfig(image.config(), image.config().file(JSON));
     tree.addGuestTree();
     long sizeBytes = MergedTreeWriter.sizeBytes(tree);
     if (sizeBytes > diskMib * MIB) {
@@ -134,11 +177,12 @@ final class OciLayout {
         new TarArchiveOutputStream(
             new BufferedOutputStream(Files.newOutputStream(archive)),
             StandardCharsets.UTF_8.name())) {
-      new MergedTreeWriter(out).write(tree, i -> layer(layers.get(i), limit));
+      new MergedTreeWriter(out).write(tree, i -> tar(open(layers.get(i), limit)));
     }
+    return Xattrs.of(tree);
   }
 
-  private JsonNode manifest(JsonNode index, int depth) throws IOException {
+  private static JsonNode fitting(JsonNode index) {
     List<JsonNode> fitting = new ArrayList<>();
     for (JsonNode entry : index.path("manifests")) {
       JsonNode platform = entry.path("platform");
@@ -154,7 +198,11 @@ final class OciLayout {
               + fitting.size()
               + " images for linux/amd64 where one is needed; export a single image");
     }
-    JsonNode found = fitting.getFirst();
+    return fitting.getFirst();
+  }
+
+  private JsonNode manifest(JsonNode index, int depth) throws IOException {
+    JsonNode found = fitting(index);
     JsonNode document = parse(blob(digest(found)));
     if (!document.has("manifests")) {
       return found;
@@ -190,16 +238,20 @@ final class OciLayout {
     return file;
   }
 
-  private JsonNode parse(Path file) throws IOException {
+  private static JsonNode parse(Path file) throws IOException {
     if (Files.size(file) > MAX_DOCUMENT_BYTES) {
       throw invalid("'" + file.getFileName() + "' is too large for a manifest");
     }
+    return parse(Files.readAllBytes(file), String.valueOf(file.getFileName()));
+  }
+
+  private static JsonNode parse(byte[] content, String name) {
     try {
-      return json.readTree(Files.readAllBytes(file));
+      return JSON.readTree(content);
     } catch (JacksonException e) {
       throw new ForkdException(
           ErrorCode.INVALID_ARGUMENT,
-          "the OCI image cannot be used: '" + file.getFileName() + "' is not JSON",
+          "the OCI image cannot be used: '" + name + "' is not JSON",
           e);
     }
   }
@@ -225,13 +277,13 @@ final class OciLayout {
     return plain;
   }
 
-  private static TarArchiveInputStream layer(Path file, long limitBytes) throws IOException {
+  private static InputStream open(Path file, long limitBytes) throws IOException {
     BufferedInputStream in = new BufferedInputStream(Files.newInputStream(file), 1 << 16);
     in.mark(2);
     boolean gzip = in.read() == 0x1f && in.read() == 0x8b;
     in.reset();
     InputStream plain = gzip ? new GZIPInputStream(in, 1 << 16) : in;
-    return tar(new LimitedStream(plain, limitBytes));
+    return new LimitedStream(plain, limitBytes);
   }
 
   private static TarArchiveInputStream tar(InputStream in) {

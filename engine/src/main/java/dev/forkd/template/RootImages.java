@@ -38,7 +38,7 @@ public final class RootImages {
   private static final int KEPT = 4;
 
   /** Raised when the same recipe would give another image. */
-  private static final int RECIPE_VERSION = 3;
+  private static final int RECIPE_VERSION = 4;
 
   private static final Pattern PACKAGE_NAME = Pattern.compile("[a-z0-9][a-z0-9.+-]{1,127}");
 
@@ -116,12 +116,12 @@ public final class RootImages {
           GuestTree.writeArchive(extras);
           if (isRoot()) {
             bootstrap(sorted, Files.createDirectory(work.resolve("tree")), "directory", progress);
-            populate(work, List.of(extras), sizeMib, progress);
+            populate(work, List.of(extras), Xattrs.NONE, sizeMib, progress);
           } else {
             // Only an archive can carry the owners that fakeroot then remembers.
             Path tar = work.resolve("root.tar");
             bootstrap(sorted, tar, "tar", progress);
-            populate(work, List.of(tar, extras), sizeMib, progress);
+            populate(work, List.of(tar, extras), Xattrs.of(tar), sizeMib, progress);
           }
         });
   }
@@ -179,9 +179,13 @@ public final class RootImages {
     }
   }
 
-  /** Turns the folder {@code tree}, or archives, into {@code root.ext4} beside it. */
+  /**
+   * Turns the folder {@code tree}, with its attributes, or archives into {@code root.ext4} beside
+   * it.
+   */
   private static void populate(
-      Path work, List<Path> archives, int sizeMib, Consumer<String> progress) throws IOException {
+      Path work, List<Path> archives, Xattrs attributes, int sizeMib, Consumer<String> progress)
+      throws IOException {
     progress.accept("write the file system");
     Path tree = Files.createDirectories(work.resolve("tree"));
     // All in one shell, so that without root one fakeroot remembers whose each file is.
@@ -211,6 +215,7 @@ public final class RootImages {
   private Path fromOciLayout(Path path, int sizeMib, Consumer<String> progress) throws IOException {
     Path scratch = workFolder();
     try {
+    attributes.write(work.resolve("root.ext4"), work, progress);
       OciLayout layout = OciLayout.open(path, scratch);
       OciLayout.Image image = layout.image();
       return fromKept(
@@ -219,12 +224,16 @@ public final class RootImages {
           work -> {
             progress.accept("merge " + image.layers().size() + " layers");
             Path merged = work.resolve("merged.tar");
-            layout.merge(image, sizeMib, merged);
-            populate(work, List.of(merged), sizeMib, progress);
+            Xattrs attributes = layout.merge(image, sizeMib, merged);
+            populate(work, List.of(merged), attributes, sizeMib, progress);
           });
     } finally {
       AssetFiles.deleteTree(scratch);
     }
+            if (!image.config().command().isEmpty()) {
+              progress.accept(
+                  "the image would start " + image.config().command() + "; forkd does not");
+            }
   }
 
   private Path fromFile(Path file, int sizeMib, Consumer<String> progress) throws IOException {

@@ -123,7 +123,7 @@ final class TemplateBoot {
 
   private void exec(GuestAgent agent, List<String> command, String what) {
     OutputTail output = new OutputTail();
-    ExecExit exit = agent.exec(ExecSpec.of(command, RUN_TIMEOUT)).run(output);
+    ExecExit exit = agent.exec(ExecSpec.of(command, RUN_TIMEOUT).by("root")).run(output);
     if (!exit.equals(new ExecExit.Exited(0))) {
       throw new ForkdException(
           ErrorCode.FAILED_PRECONDITION,

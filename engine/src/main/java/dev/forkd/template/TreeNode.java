@@ -23,6 +23,9 @@ final class TreeNode {
   long gid;
   long modifiedSeconds;
 
+  /** Extended attributes by their full names. */
+  Map<String, byte[]> attributes = Map.of();
+
   /** Only of a symbolic link. */
   String target = "";
 

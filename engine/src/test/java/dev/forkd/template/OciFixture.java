@@ -17,6 +17,7 @@ import org.apache.commons.compress.archivers.tar.TarConstants;
 final class OciFixture {
   private final Path folder;
   private final List<String> layers = new ArrayList<>();
+  private String config = "{}";
 
   OciFixture(Path folder) {
     this.folder = folder;
@@ -45,6 +46,44 @@ final class OciFixture {
 
     Layer hardLink(String name, String target) {
       return put(name, TarConstants.LF_LINK, 0644, target, "");
+    }
+
+    /** A program of root's with one extended attribute, by the record that is written for it. */
+    Layer program(String name, String attribute, byte[] value) {
+      byte[] record =
+          join((" SCHILY.xattr." + attribute + "=").getBytes(StandardCharsets.UTF_8), value);
+      String length = String.valueOf(record.length + 1 + 2);
+      if (length.length() != 2) {
+        throw new IllegalArgumentException("only records of two digits are written here");
+      }
+      byte[] whole = join(length.getBytes(StandardCharsets.US_ASCII), record);
+      return records(join(whole, new byte[] {'\n'}))
+          .put(name, TarConstants.LF_NORMAL, 0755, "", "program");
+    }
+
+    Layer records(String text) {
+      return records(text.getBytes(StandardCharsets.UTF_8));
+    }
+
+    /** PAX records for the entry that follows, as they are. */
+    private Layer records(byte[] records) {
+      TarArchiveEntry entry =
+          new TarArchiveEntry("PaxHeaders/x", TarConstants.LF_PAX_EXTENDED_HEADER_LC);
+      entry.setSize(records.length);
+      try {
+        out.putArchiveEntry(entry);
+        out.write(records);
+        out.closeArchiveEntry();
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+      return this;
+    }
+
+    private static byte[] join(byte[] first, byte[] second) {
+      byte[] both = java.util.Arrays.copyOf(first, first.length + second.length);
+      System.arraycopy(second, 0, both, first.length, second.length);
+      return both;
     }
 
     Layer put(String name, byte type, int mode, String target, String content) {
@@ -91,12 +130,17 @@ final class OciFixture {
     return this;
   }
 
+  /** What its processes run with, as JSON. */
+  OciFixture config(String json) {
+    config = "{\"architecture\":\"amd64\",\"os\":\"linux\",\"config\":" + json + "}";
+    return this;
+  }
+
   /** Writes manifest and index. */
   Path write() throws IOException {
-    String config = descriptor("{}".getBytes(StandardCharsets.UTF_8), "");
     String manifest =
         "{\"schemaVersion\":2,\"config\":"
-            + config
+            + descriptor(config.getBytes(StandardCharsets.UTF_8), "")
             + ",\"layers\":["
             + String.join(",", layers)
             + "]}";

@@ -82,6 +82,15 @@ class OciLayoutTest {
         .containsEntry("usr/share/doc", "2");
   }
 
+  /** What stands before an entry is read by us as well as by the library. */
+  @Test
+  void recordsOfAttributesThatAreNonsenseAreRefused() {
+    for (String record :
+        List.of("1a SCHILY.xattr.user.a=1\n", "99 SCHILY.xattr.user.a=1\n", "5 a\n")) {
+      assertRefused(new Layer().records(record).file("a", "1"), "attributes is cut short");
+    }
+  }
+
   @Test
   void aLinkOutOfTheImageLeadsBackIntoIt() throws Exception {
     Map<String, String> tree =

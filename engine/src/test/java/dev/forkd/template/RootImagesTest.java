@@ -15,12 +15,14 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.List;
 import org.apache.commons.compress.archivers.tar.TarConstants;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.json.JsonMapper;
 
 /** Root images made for real with mke2fs, looked into with debugfs. */
 class RootImagesTest {
@@ -71,10 +73,87 @@ class RootImagesTest {
     assertThat(progress).as("another size is another image").contains("write the file system");
   }
 
+  /** A program's capabilities are bytes; one that cap_setuid is among (0x80) is no UTF-8. */
+  @Test
+  void extendedAttributesReachTheFileSystemAsTheyAre() throws Exception {
+    byte[] capability = HexFormat.of().parseHex("0100000280a00000" + "0".repeat(24));
+    Path layout =
+        new OciFixture(folder.resolve("attributes"))
+            .layer(
+                new Layer()
+                    .file("first", "1")
+                    .program("bin/ping", "security.capability", capability)
+                    .program("bin/plain", "trusted.overlay.opaque", new byte[] {'y'})
+                    .program("srv/a \"b\" c", "user.comment", new byte[] {'n', 'o', 't', 'e'})
+                    .program("srv/x\nrm bin/plain\n", "user.comment", new byte[] {'n'})
+                    .file("last", "2")
+                    .tar(),
+                true)
+            .layer(new Layer().hardLink("bin/ping6", "bin/ping"))
+            .write();
+    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add);
+    ProcessRunner.check(Command.of("e2fsck", "-f", "-n", image.toString()));
+    for (String name : List.of("/bin/ping", "/bin/ping6")) {
+      Path value = folder.resolve("value");
+      debugfs(image, "ea_get -f " + value + " " + name + " security.capability");
+      assertThat(Files.readAllBytes(value)).isEqualTo(capability);
+      assertThat(debugfs(image, "cat " + name)).isEqualTo("program");
+    }
+    assertThat(debugfs(image, "ea_list /bin/plain")).doesNotContain("overlay");
+    assertThat(debugfs(image, "cat /bin/plain")).isEqualTo("program");
+    assertThat(debugfs(image, "ea_list \"/srv/a \"\"b\"\" c\"")).contains("user.comment", "note");
+    assertThat(progress).filteredOn(line -> line.startsWith("left out")).hasSize(1);
+    assertThat(debugfs(image, "ea_list /first")).doesNotContain("capability");
+    assertThat(debugfs(image, "ea_list /last")).doesNotContain("capability");
+    assertThat(debugfs(image, "cat /last")).isEqualTo("2");
+  }
+
+  /** Without root a bootstrap leaves an archive: what its programs may do is in there only. */
+  @Test
+  void attributesOfAnArchiveAreFound() throws Exception {
+    byte[] capability = HexFormat.of().parseHex("0100000280a00000" + "0".repeat(24));
+    Path tar = folder.resolve("root.tar");
+    Files.write(
+        tar,
+        new Layer()
+            .file("./a", "1")
+            .program("./bin/ping", "security.capability", capability)
+            .tar());
+    assertThat(Xattrs.of(tar).byPath())
+        .containsOnlyKeys("/bin/ping")
+        .extractingByKey("/bin/ping")
+        .satisfies(found -> assertThat(found.get("security.capability")).isEqualTo(capability));
+  }
+
+  /** What the image says of its processes is where the agent looks for it. */
+  @Test
+  void theImagesConfigGoesIntoTheGuest() throws Exception {
+    Path layout =
+        new OciFixture(folder.resolve("config"))
+            .config(
+                """
+                {"Env":["PATH=/opt/bin:/bin","A=b=c","broken"],"User":"1000:1001",
+                 "WorkingDir":"/srv/app","Entrypoint":["/run-me"],"Cmd":["--fast"]}\
+                """)
+            .layer(new Layer().file("etc/forkd/defaults.json", "the image's own is not asked"))
+            .write();
+    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add);
+    assertThat(JsonMapper.shared().readTree(debugfs(image, "cat /etc/forkd/defaults.json")))
+        .isEqualTo(
+            JsonMapper.shared()
+                .readTree(
+                    """
+                    {"env":{"PATH":"/opt/bin:/bin","A":"b=c"},"user":"1000:1001","cwd":"/srv/app"}\
+                    """));
+    assertThat(debugfs(image, "stat /srv/app")).contains("Type: directory");
+    assertThat(progress).anyMatch(line -> line.contains("would start [/run-me, --fast]"));
+  }
+
   @Test
   void onlyTheNewestAreKept() throws Exception {
     for (int i = 0; i < 6; i++) {
-      Files.delete(images.make(new Source.OciLayout(layout("v" + i)), SIZE_MIB, progress::add));
+      Files.delete(
+          images.make(new Source.OciLayout(layout("v" + i)), SIZE_MIB, progress::add));
     }
     assertThat(folder.resolve("kept").toFile().list()).hasSize(4);
   }
@@ -86,7 +165,8 @@ class RootImagesTest {
         new OciFixture(folder.resolve("big"))
             .layer(new Layer().file("big", big).tar(), true)
             .write();
-    assertThatThrownBy(() -> images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add))
+    assertThatThrownBy(
+            () -> images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add))
         .isInstanceOf(ForkdException.class)
         .hasMessageContaining("larger disk");
     assertThat(staged()).isEmpty();
@@ -112,7 +192,8 @@ class RootImagesTest {
   void whatIsNoFileSystemIsRefused() throws Exception {
     Path text = Files.write(folder.resolve("text"), new byte[2 << 20]);
     for (Path wrong : List.of(text, folder, folder.resolve("nothing"))) {
-      assertThatThrownBy(() -> images.make(new Source.RootFile(wrong), SIZE_MIB, progress::add))
+      assertThatThrownBy(
+              () -> images.make(new Source.RootFile(wrong), SIZE_MIB, progress::add))
           .isInstanceOfSatisfying(
               ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT))
           .hasMessageContaining("not a raw ext4 image");
