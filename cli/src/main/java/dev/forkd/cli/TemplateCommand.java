@@ -108,8 +108,16 @@ final class TemplateCommand implements Runnable {
         description = "give the guest this long to get ready")
     private long bootTimeoutSecs;
 
-    @Option(names = "--replace", description = "build again although it is there")
+    @Option(
+        names = "--replace",
+        description = "build again although it is there; packages may be up to a week old")
     private boolean replace;
+
+    @Option(
+        names = "--refresh",
+        description =
+            "build again with the packages of today and the newest kernel: for security updates")
+    private boolean refresh;
 
     @Option(
         names = "--pool",
@@ -167,7 +175,8 @@ final class TemplateCommand implements Runnable {
           bootTimeoutSecs == 0
               ? Optional.empty()
               : Optional.of(Duration.ofSeconds(bootTimeoutSecs)),
-          replace);
+          replace,
+          refresh);
     }
   }
 

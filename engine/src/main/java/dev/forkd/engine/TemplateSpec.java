@@ -19,6 +19,7 @@ import java.util.Optional;
  * @param known what only templates that forkd knows have
  * @param bootTimeout until the agent must be ready; 1 s to 10 min
  * @param replace build again even if the tag exists with the same recipe
+ * @param refresh build again, with the packages of today and the newest kernel
  */
 public record TemplateSpec(
     Tag tag,
@@ -30,7 +31,8 @@ public record TemplateSpec(
     List<String> warmCode,
     Optional<KnownTemplate> known,
     Duration bootTimeout,
-    boolean replace) {
+    boolean replace,
+    boolean refresh) {
   public static final int DEFAULT_MEMORY_MIB = 512;
   public static final int DEFAULT_DISK_MIB = 2048;
 
@@ -60,7 +62,8 @@ public record TemplateSpec(
         warmCode,
         Optional.empty(),
         bootTimeout,
-        replace);
+        replace,
+        false);
   }
 
   /** The recipe of a template that forkd knows how to make. */
@@ -75,13 +78,40 @@ public record TemplateSpec(
         List.of(),
         Optional.of(known),
         Duration.ofMinutes(5),
+        false,
         false);
   }
 
   /** The same, made again even if it is there. */
   public TemplateSpec replacing(boolean again) {
     return new TemplateSpec(
-        tag, source, kernel, memoryMib, diskMib, runCommands, warmCode, known, bootTimeout, again);
+        tag,
+        source,
+        kernel,
+        memoryMib,
+        diskMib,
+        runCommands,
+        warmCode,
+        known,
+        bootTimeout,
+        again,
+        refresh);
+  }
+
+  /** The same; if {@code anew}, with nothing of what was fetched before. */
+  public TemplateSpec refreshing(boolean anew) {
+    return new TemplateSpec(
+        tag,
+        source,
+        kernel,
+        memoryMib,
+        diskMib,
+        runCommands,
+        warmCode,
+        known,
+        bootTimeout,
+        replace,
+        anew);
   }
 
   /** Where a root file system comes from. */

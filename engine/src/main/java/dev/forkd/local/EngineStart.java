@@ -159,6 +159,7 @@ public final class EngineStart {
             workspaces,
             new LocalHostedHost(sandboxes, brancher, snapshots, zygotes, rebooter),
             InstantSource.system());
+    assets.forgetOld();
     RecoveryReport recovery =
         new Recovery(parts).run().andSettled(workspaces.recover()).andSettled(hosted.recover());
     zygotes.prepare(newestTemplates(snapshots));

@@ -22,15 +22,21 @@ final class AptSources {
   private static final Pattern SAFE_PATH = Pattern.compile("/[A-Za-z0-9_./+-]+");
 
   private final Path ownState;
+  private final List<String> options;
   private boolean useOwnState;
 
-  AptSources(Path ownState) {
+  /**
+   * @param options of apt, besides the host's own settings
+   */
+  AptSources(Path ownState, List<String> options) {
     this.ownState = ownState;
+    this.options = options;
   }
 
   /** An apt command line that reads the lists this object uses. */
   List<String> command(String program, String... arguments) {
     List<String> command = new ArrayList<>(List.of(program));
+    command.addAll(options);
     if (useOwnState) {
       command.add("-oDir::State::Lists=" + ownState.resolve("lists"));
       command.add("-oDir::Cache=" + ownState.resolve("cache"));

@@ -11,7 +11,9 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.nio.file.attribute.FileTime;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.Comparator;
 import java.util.List;
 import java.util.Optional;
@@ -40,14 +42,30 @@ public final class GuestKernels {
 
   private static final int MAX_VERSION_BYTES = 128;
 
+  /** How long one that was superseded stays: a guest may just be booting it. */
+  private static final Duration MAX_AGE = Duration.ofDays(7);
+
+  /** How apt names the file of a package that it would download. */
+  private static final Pattern FILE =
+      Pattern.compile("^'[^']*' ([^ /]+)\\.deb ", Pattern.MULTILINE);
+
   private final Path folder;
+  private final List<String> aptOptions;
   private final ReentrantLock fetching = new ReentrantLock();
 
   /**
    * @param folder where unpacked kernels are kept; made when needed
    */
   public GuestKernels(Path folder) {
+    this(folder, List.of());
+  }
+
+  /**
+   * @param aptOptions besides the host's own settings
+   */
+  GuestKernels(Path folder, List<String> aptOptions) {
     this.folder = folder;
+    this.aptOptions = List.copyOf(aptOptions);
   }
 
   /** The newest Debian cloud kernel that is unpacked here already. */
@@ -55,22 +73,17 @@ public final class GuestKernels {
     return AssetFiles.orFail(
         "look for kernels in '" + folder + "'",
         () -> {
-          if (!Files.isDirectory(folder)) {
-            return Optional.empty();
-          }
-          try (Stream<Path> packages = Files.list(folder)) {
-            Optional<Path> newest =
-                packages
-                    .filter(path -> !path.getFileName().toString().startsWith("."))
-                    .filter(Files::isDirectory)
-                    .max(Comparator.comparingLong(GuestKernels::modifiedMillis));
-            return newest.isEmpty() ? Optional.empty() : Optional.of(describe(newest.get()));
-          }
+          List<Path> packages = packages();
+          return packages.isEmpty() ? Optional.empty() : Optional.of(describe(packages.getFirst()));
         });
   }
 
   /** The Debian cloud kernel, fetched and unpacked first if there is none yet. */
   public GuestKernel debian(Consumer<String> progress) {
+    Optional<GuestKernel> there = unpacked();
+    if (there.isPresent()) {
+      return there.get();
+    }
     fetching.lock();
     try {
       Optional<GuestKernel> present = unpacked();
@@ -78,6 +91,101 @@ public final class GuestKernels {
     } finally {
       fetching.unlock();
     }
+  }
+
+  /**
+   * Looks in the network for a newer Debian cloud kernel, and fetches it. When nobody answers, what
+   * is here stays, and {@code progress} is told so.
+   */
+  public void refresh(Consumer<String> progress) {
+    fetching.lock();
+    try {
+      Optional<GuestKernel> present = unpacked();
+      if (present.isPresent()) {
+        fetchNewer(present.get(), progress);
+      } else {
+        fetch(progress);
+      }
+    } finally {
+      fetching.unlock();
+    }
+  }
+
+  private void fetchNewer(GuestKernel present, Consumer<String> progress) {
+    AptSources apt = apt();
+    try {
+      progress.accept("look for a newer kernel than " + present.release());
+      apt.readLists();
+      String name =
+          dependency(apt)
+              .orElseThrow(() ->
+                  new ForkdException(
+                      ErrorCode.UNAVAILABLE, "the package lists do not name '" + PACKAGE + "'"));
+      String answer =
+          ProcessRunner.check(
+                  Command.of(apt.command("apt-get", "--quiet", "download", "--print-uris", name)))
+              .stdout();
+      Matcher file = FILE.matcher(answer);
+      if (!file.find() || !Files.isDirectory(folder.resolve(file.group(1)))) {
+        fetch(name, apt, progress);
+      }
+    } catch (ForkdException e) {
+      progress.accept(
+          "no newer kernel could be fetched, "
+              + present.release()
+              + " is used: "
+              + e.message().lines().findFirst().orElse(""));
+    } finally {
+      AssetFiles.orFail(
+          "remove the package lists beside '" + folder + "'",
+          () -> {
+            apt.forgetLists();
+            return folder;
+          });
+    }
+  }
+
+  /**
+   * Removes kernels that are not the newest and were not so for a while. No snapshot needs them: a
+   * guest that has booted has its kernel in its memory.
+   */
+  public void forgetOld() {
+    fetching.lock();
+    try {
+      AssetFiles.orFail(
+          "look for old kernels in '" + folder + "'",
+          () -> {
+            List<Path> kernels = packages();
+            // Superseded when the next one came.
+            long oldest = Instant.now().minus(MAX_AGE).toEpochMilli();
+            for (int i = 1; i < kernels.size(); i++) {
+              if (modifiedMillis(kernels.get(i - 1)) < oldest) {
+                AssetFiles.deleteTree(kernels.get(i));
+              }
+            }
+            return folder;
+          });
+    } finally {
+      fetching.unlock();
+    }
+  }
+
+  /** What is unpacked here, the newest first. */
+  private List<Path> packages() throws IOException {
+    if (!Files.isDirectory(folder)) {
+      return List.of();
+    }
+    try (Stream<Path> packages = Files.list(folder)) {
+      return packages
+          .filter(path -> !path.getFileName().toString().startsWith("."))
+          .filter(Files::isDirectory)
+          .sorted(Comparator.comparingLong(GuestKernels::modifiedMillis).reversed())
+          .toList();
+    }
+  }
+
+  private AptSources apt() {
+    return new AptSources(folder.resolveSibling("apt"), aptOptions);
   }
 
   /**
@@ -107,8 +215,11 @@ public final class GuestKernels {
   }
 
   private GuestKernel fetch(Consumer<String> progress) {
-    AptSources apt = new AptSources(folder.resolveSibling("apt"));
-    String name = concretePackage(apt, progress);
+    AptSources apt = apt();
+    return fetch(concretePackage(apt, progress), apt, progress);
+  }
+
+  private GuestKernel fetch(String name, AptSources apt, Consumer<String> progress) {
     progress.accept("fetch kernel package " + name);
     return AssetFiles.orFail(
         "fetch the guest kernel into '" + folder + "'",
@@ -130,6 +241,8 @@ public final class GuestKernels {
                     .timeout(UNPACK_TIMEOUT));
             Path place = folder.resolve(archive.getFileName().toString().replace(".deb", ""));
             describe(tree);
+            // The time of its coming, not of its packaging: the newest is the one that came last.
+            Files.setLastModifiedTime(tree, FileTime.from(Instant.now()));
             Files.move(tree, place, StandardCopyOption.ATOMIC_MOVE);
             return describe(place);
           } finally {

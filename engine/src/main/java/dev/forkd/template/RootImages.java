@@ -31,11 +31,13 @@ import java.util.stream.Stream;
 
 /**
  * Makes root file systems as raw ext4 images. What was made from packages or an OCI image is kept
- * under the hash of its recipe and copied for each use; the newest {@value #KEPT} are kept. Nothing
- * is mounted and no container engine is involved. One image is made at a time.
+ * under the hash of its recipe and copied for each use, but no longer than a week: packages get
+ * security fixes. The newest {@value #KEPT} are kept. Nothing is mounted and no container engine is
+ * involved. One image is made at a time.
  */
 public final class RootImages {
   private static final int KEPT = 4;
+  private static final Duration MAX_AGE = Duration.ofDays(7);
 
   /** Raised when the same recipe would give another image. */
   private static final int RECIPE_VERSION = 4;
@@ -73,8 +75,9 @@ public final class RootImages {
    * A new image in the staging folder, the caller's to write or move.
    *
    * @param sizeMib size of the file system; the disk use is that of its content
+   * @param anew use none that was made before
    */
-  public Path make(Source source, int sizeMib, Consumer<String> progress) {
+  public Path make(Source source, int sizeMib, boolean anew, Consumer<String> progress) {
     making.lock();
     try {
       return AssetFiles.orFail(
@@ -83,8 +86,9 @@ public final class RootImages {
             Files.createDirectories(kept);
             Files.createDirectories(staging);
             return switch (source) {
-              case Source.Packages packages -> fromPackages(packages.names(), sizeMib, progress);
-              case Source.OciLayout layout -> fromOciLayout(layout.path(), sizeMib, progress);
+              case Source.Packages packages ->
+                  fromPackages(packages.names(), sizeMib, anew, progress);
+              case Source.OciLayout layout -> fromOciLayout(layout.path(), sizeMib, anew, progress);
               case Source.RootFile file -> fromFile(file.path(), sizeMib, progress);
             };
           });
@@ -93,8 +97,8 @@ public final class RootImages {
     }
   }
 
-  private Path fromPackages(List<String> names, int sizeMib, Consumer<String> progress)
-      throws IOException {
+  private Path fromPackages(
+      List<String> names, int sizeMib, boolean anew, Consumer<String> progress) throws IOException {
     for (String name : names) {
       if (!PACKAGE_NAME.matcher(name).matches()) {
         throw new ForkdException(
@@ -109,6 +113,7 @@ public final class RootImages {
     String key = key("packages " + DefaultTemplate.SUITE + " " + String.join(" ", sorted), sizeMib);
     return fromKept(
         key,
+        anew,
         progress,
         work -> {
           progress.accept("install Debian packages " + String.join(", ", sorted));
@@ -210,19 +215,25 @@ public final class RootImages {
         Command.of(command)
             .timeout(POPULATE_TIMEOUT)
             .advice("if it says there is no room, ask for a larger disk than " + sizeMib + " MiB"));
+    attributes.write(work.resolve("root.ext4"), work, progress);
   }
 
-  private Path fromOciLayout(Path path, int sizeMib, Consumer<String> progress) throws IOException {
+  private Path fromOciLayout(Path path, int sizeMib, boolean anew, Consumer<String> progress)
+      throws IOException {
     Path scratch = workFolder();
     try {
-    attributes.write(work.resolve("root.ext4"), work, progress);
       OciLayout layout = OciLayout.open(path, scratch);
       OciLayout.Image image = layout.image();
       return fromKept(
           key("oci " + image.digest(), sizeMib),
+          anew,
           progress,
           work -> {
             progress.accept("merge " + image.layers().size() + " layers");
+            if (!image.config().command().isEmpty()) {
+              progress.accept(
+                  "the image would start " + image.config().command() + "; forkd does not");
+            }
             Path merged = work.resolve("merged.tar");
             Xattrs attributes = layout.merge(image, sizeMib, merged);
             populate(work, List.of(merged), attributes, sizeMib, progress);
@@ -230,10 +241,6 @@ public final class RootImages {
     } finally {
       AssetFiles.deleteTree(scratch);
     }
-            if (!image.config().command().isEmpty()) {
-              progress.accept(
-                  "the image would start " + image.config().command() + "; forkd does not");
-            }
   }
 
   private Path fromFile(Path file, int sizeMib, Consumer<String> progress) throws IOException {
@@ -257,21 +264,24 @@ public final class RootImages {
     void make(Path work) throws IOException;
   }
 
-  private Path fromKept(String key, Consumer<String> progress, Recipe recipe) throws IOException {
+  private Path fromKept(String key, boolean anew, Consumer<String> progress, Recipe recipe)
+      throws IOException {
     Path image = kept.resolve(key + ".ext4");
-    if (!Files.exists(image)) {
+    removeOld();
+    if (anew || !Files.exists(image)) {
       Path work = workFolder();
       try {
         recipe.make(work);
-        Files.move(work.resolve("root.ext4"), image, StandardCopyOption.ATOMIC_MOVE);
+        Path made = work.resolve("root.ext4");
+        Files.setLastModifiedTime(made, FileTime.from(Instant.now()));
+        Files.move(made, image, StandardCopyOption.ATOMIC_MOVE);
       } finally {
         AssetFiles.deleteTree(work);
       }
     } else {
       progress.accept("use the root image made before");
     }
-    Files.setLastModifiedTime(image, FileTime.from(Instant.now()));
-    forgetOldest();
+    removeOld();
     Path copy = handedOut();
     SparseFiles.copy(image, copy);
     return copy;
@@ -285,19 +295,43 @@ public final class RootImages {
         PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString("rwx------")));
   }
 
-  private void forgetOldest() throws IOException {
+  /** Removes those that are too old to be used again. */
+  public void forgetOld() {
+    making.lock();
+    try {
+      AssetFiles.orFail(
+          "look for old root images in '" + kept + "'",
+          () -> {
+            removeOld();
+            return kept;
+          });
+    } finally {
+      making.unlock();
+    }
+  }
+
+  /** Their time is that of their making: what was installed then does not get better by use. */
+  private void removeOld() throws IOException {
+    if (!Files.isDirectory(kept)) {
+      return;
+    }
+    long oldest = Instant.now().minus(MAX_AGE).toEpochMilli();
     try (Stream<Path> files = Files.list(kept)) {
-      List<Path> oldest =
+      List<Path> newest =
           files
               .filter(path -> path.toString().endsWith(".ext4"))
-              .sorted(
-                  Comparator.comparingLong((Path path) -> path.toFile().lastModified()).reversed())
-              .skip(KEPT)
+              .sorted(Comparator.comparingLong(RootImages::madeMillis).reversed())
               .toList();
-      for (Path path : oldest) {
-        Files.deleteIfExists(path);
+      for (int i = 0; i < newest.size(); i++) {
+        if (i >= KEPT || madeMillis(newest.get(i)) < oldest) {
+          Files.deleteIfExists(newest.get(i));
+        }
       }
     }
+  }
+
+  private static long madeMillis(Path image) {
+    return image.toFile().lastModified();
   }
 
   private Path handedOut() {

@@ -1,5 +1,6 @@
 package dev.forkd.template;
 
+import dev.forkd.api.ForkdException;
 import dev.forkd.engine.TemplateSpec;
 import java.nio.file.Path;
 import java.util.List;
@@ -46,15 +47,25 @@ public final class TemplateAssets {
 
   /** With Debian's kernel, fetched when there is none yet. */
   public BootAssets bootAssets(Consumer<String> progress) {
-    return bootAssets(Optional.empty(), progress);
+    return bootAssets(Optional.empty(), false, progress);
   }
 
   /**
    * With a kernel of the caller's, or Debian's.
    *
+   * @param refresh look for a newer one of Debian's
    * @param progress told of each step that takes time, from any thread
    */
-  public synchronized BootAssets bootAssets(Optional<Path> ownKernel, Consumer<String> progress) {
+  public BootAssets bootAssets(
+      Optional<Path> ownKernel, boolean refresh, Consumer<String> progress) {
+    if (refresh && ownKernel.isEmpty()) {
+      // The network may take its time; guests that just boot again do not wait for it.
+      kernels.refresh(progress);
+    }
+    return bootAssets(ownKernel, progress);
+  }
+
+  private synchronized BootAssets bootAssets(Optional<Path> ownKernel, Consumer<String> progress) {
     GuestKernel kernel = ownKernel.map(kernels::at).orElseGet(() -> kernels.debian(progress));
     List<KernelModule> modules =
         kernel
@@ -76,6 +87,18 @@ public final class TemplateAssets {
    * @param diskMib its size; a root file given by path is grown to it, never shrunk
    */
   public Path rootImage(TemplateSpec spec, int diskMib, Consumer<String> progress) {
-    return roots.make(spec.source(), diskMib, progress);
+    return roots.make(spec.source(), diskMib, spec.refresh(), progress);
+  }
+
+  /** Removes root images and kernels that are too old to be of use for another template. */
+  public void forgetOld() {
+    try {
+      roots.forgetOld();
+      kernels.forgetOld();
+    } catch (ForkdException e) {
+      // They take space and do no harm.
+      System.getLogger(TemplateAssets.class.getName())
+          .log(System.Logger.Level.WARNING, e.message());
+    }
   }
 }

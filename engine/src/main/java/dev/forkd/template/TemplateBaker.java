@@ -60,7 +60,7 @@ public final class TemplateBaker {
           ErrorCode.ABORTED, "template '" + spec.tag() + "' is being built already; wait for it");
     }
     try {
-      BootAssets assets = parts.assets().bootAssets(spec.kernel(), progress);
+      BootAssets assets = parts.assets().bootAssets(spec.kernel(), spec.refresh(), progress);
       HostProfile host = HostProfile.of(parts.vmm().capabilities(), assets.tscKhz());
       String recipe = recipe(spec);
       SnapshotManifest.Platform platform = platform(host, assets);
@@ -97,11 +97,12 @@ public final class TemplateBaker {
     Optional<SnapshotManifest> manifest = parts.snapshots().find(spec.tag());
     boolean sameRecipe =
         manifest.flatMap(SnapshotManifest::recipe).filter(recipe::equals).isPresent();
-    if (!spec.replace() && sameRecipe && usable(spec.tag(), platform, host)) {
+    boolean again = spec.replace() || spec.refresh();
+    if (!again && sameRecipe && usable(spec.tag(), platform, host)) {
       progress.accept("template '" + spec.tag() + "' is there already");
       return Optional.of(parts.snapshots().get(spec.tag()));
     }
-    if (!spec.replace() && manifest.isPresent() && !sameRecipe) {
+    if (!again && manifest.isPresent() && !sameRecipe) {
       throw new ForkdException(
           ErrorCode.ALREADY_EXISTS,
           "snapshot '"
@@ -110,7 +111,8 @@ public final class TemplateBaker {
               + spec.tag()
               + "), use another tag, or ask for it to be replaced");
     }
-    progress.accept("template '" + spec.tag() + "' is out of date and is made again");
+    progress.accept(
+        "template '" + spec.tag() + (again ? "' is" : "' is out of date and is") + " made again");
     parts.snapshots().delete(spec.tag(), DeleteMode.FORCE);
     return Optional.empty();
   }
@@ -205,7 +207,8 @@ public final class TemplateBaker {
     switch (spec.source()) {
       case TemplateSpec.Source.Packages(List<String> names) ->
           text.append("packages ").append(names);
-      case TemplateSpec.Source.OciLayout(Path path) -> text.append("oci ").append(stamp(path));
+      case TemplateSpec.Source.OciLayout(Path path) ->
+          text.append("oci ").append(OciLayout.identity(path));
       case TemplateSpec.Source.RootFile(Path path) -> text.append("file ").append(stamp(path));
     }
     text.append('\n').append(spec.kernel().map(TemplateBaker::stamp).orElse("debian"));

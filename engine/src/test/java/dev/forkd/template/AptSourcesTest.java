@@ -3,6 +3,7 @@ package dev.forkd.template;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.nio.file.Path;
+import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -39,7 +40,7 @@ class AptSourcesTest {
 
   @Test
   void theHostsOwnListsAreUsedUntilOthersAreFetched() {
-    assertThat(new AptSources(folder).command("apt-cache", "depends", "x"))
+    assertThat(new AptSources(folder, List.of()).command("apt-cache", "depends", "x"))
         .containsExactly("apt-cache", "depends", "x");
   }
 }

@@ -5,15 +5,23 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.process.Command;
+import dev.forkd.process.ProcessRunner;
+import dev.forkd.process.Programs;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.List;
+import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** How kernels are recognised and found again once unpacked; fetching one is a system test. */
+/** How kernels are recognised and found again once unpacked; and how a newer one comes. */
 class GuestKernelsTest {
   @TempDir Path folder;
 
@@ -55,6 +63,91 @@ class GuestKernelsTest {
     unpacked(kept.resolve(".linux-image-3.tmp"), "6.1.0-3-cloud-amd64", 3_000);
     assertThat(kernels.debian(_ -> {}).release()).isEqualTo("6.1.0-2-cloud-amd64");
     assertThat(kernels.debian(_ -> {}).modules()).isPresent();
+  }
+
+  /** A real apt, and a repository in a folder. */
+  @Test
+  void aNewerKernelIsFetchedWhenAskedForAndTheOldOneGoesAfterAWhile() throws Exception {
+    Assumptions.assumeTrue(
+        Programs.find("apt-get").isPresent() && Programs.find("dpkg-deb").isPresent(),
+        "no apt on this host");
+    Path kept = folder.resolve("kernels");
+    Path repository = Files.createDirectory(folder.resolve("repository"));
+    Path sources = folder.resolve("sources");
+    Files.writeString(sources, "deb [trusted=yes] file:" + repository + " ./\n");
+    GuestKernels kernels =
+        new GuestKernels(
+            kept,
+            List.of(
+                "-oDir::Etc::SourceList=" + sources,
+                "-oDir::Etc::SourceParts=/nonexistent",
+                "-oAPT::Sandbox::User=root"));
+    unpacked(kept.resolve("linux-image-old_1_amd64"), "6.1.0-1-cloud-amd64", 1_000);
+    List<String> progress = new ArrayList<>();
+
+    // Nobody answers.
+    kernels.refresh(progress::add);
+    assertThat(kernels.debian(progress::add).release()).isEqualTo("6.1.0-1-cloud-amd64");
+    assertThat(progress).anyMatch(line -> line.contains("no newer kernel could be fetched"));
+    assertThat(folder.resolve("apt")).doesNotExist();
+
+    publish(repository, "6.1.0-2-cloud-amd64");
+    assertThat(kernels.debian(progress::add).release())
+        .as("not looked for unless asked")
+        .isEqualTo("6.1.0-1-cloud-amd64");
+    kernels.refresh(progress::add);
+    assertThat(kernels.debian(progress::add).release()).isEqualTo("6.1.0-2-cloud-amd64");
+    progress.clear();
+    kernels.refresh(progress::add);
+    assertThat(kernels.debian(progress::add).release()).isEqualTo("6.1.0-2-cloud-amd64");
+    assertThat(progress).noneMatch(line -> line.startsWith("fetch"));
+
+    kernels.forgetOld();
+    assertThat(kept.resolve("linux-image-old_1_amd64")).as("just superseded").exists();
+    for (String name : kept.toFile().list()) {
+      if (!name.contains("old")) {
+        Files.setLastModifiedTime(
+            kept.resolve(name), FileTime.from(Instant.now().minus(Duration.ofDays(8))));
+      }
+    }
+    kernels.forgetOld();
+    assertThat(kept.resolve("linux-image-old_1_amd64")).doesNotExist();
+    assertThat(kernels.unpacked()).as("the newest stays, however old").isPresent();
+  }
+
+  private void publish(Path repository, String release) throws IOException {
+    String name = "linux-image-" + release;
+    kernel(folder.resolve(name + "/boot/vmlinuz-" + release), release + " ");
+    StringBuilder index = new StringBuilder();
+    index.append(packed(repository, name, "1", ""));
+    index.append(packed(repository, GuestKernels.PACKAGE, release, "Depends: " + name + "\n"));
+    Files.writeString(repository.resolve("Packages"), index);
+  }
+
+  private String packed(Path repository, String name, String version, String more)
+      throws IOException {
+    Path tree = folder.resolve(name);
+    Files.createDirectories(tree.resolve("DEBIAN"));
+    String control =
+        "Package: "
+            + name
+            + "\nVersion: "
+            + version
+            + "\nArchitecture: amd64\nMaintainer: nobody <n@example.org>\n"
+            + more
+            + "Description: a test\n";
+    Files.writeString(tree.resolve("DEBIAN/control"), control);
+    Path file = repository.resolve(name + ".deb");
+    ProcessRunner.check(
+        Command.of("dpkg-deb", "--root-owner-group", "-b", tree.toString(), file.toString()));
+    return control
+        + "Filename: ./"
+        + file.getFileName()
+        + "\nSize: "
+        + Files.size(file)
+        + "\nSHA256: "
+        + AssetFiles.sha256(file)
+        + "\n\n";
   }
 
   private static void unpacked(Path tree, String release, long seconds) throws IOException {

@@ -91,6 +91,26 @@ class OciLayoutTest {
     }
   }
 
+  /** Where it lies, as a folder or an archive, and when it was written: all that is the same. */
+  @Test
+  void anImageIsKnownByItsDigest() throws Exception {
+    Path layout =
+        new OciFixture(folder.resolve("layout")).layer(new Layer().file("a", "1")).write();
+    String identity = OciLayout.identity(layout);
+    assertThat(identity).isEqualTo(OciLayout.open(layout, folder).image().digest());
+    Path tar = folder.resolve("layout.tar");
+    ProcessRunner.check(
+        Command.of(
+            "tar", "--create", "--file", tar.toString(), "--directory", layout.toString(), "."));
+    assertThat(OciLayout.identity(tar)).isEqualTo(identity);
+    Path other =
+        new OciFixture(folder.resolve("other"))
+            .config("{\"User\":\"1\"}")
+            .layer(new Layer().file("a", "1"))
+            .write();
+    assertThat(OciLayout.identity(other)).isNotEqualTo(identity);
+  }
+
   @Test
   void aLinkOutOfTheImageLeadsBackIntoIt() throws Exception {
     Map<String, String> tree =

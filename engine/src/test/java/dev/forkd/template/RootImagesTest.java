@@ -14,6 +14,9 @@ import dev.forkd.template.OciFixture.Layer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
+import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HexFormat;
 import java.util.List;
@@ -43,7 +46,7 @@ class RootImagesTest {
 
   @Test
   void anOciImageBecomesACleanFileSystemWithItsOwners() throws Exception {
-    Path image = images.make(new Source.OciLayout(layout("hello")), SIZE_MIB, progress::add);
+    Path image = images.make(new Source.OciLayout(layout("hello")), SIZE_MIB, false, progress::add);
     ProcessRunner.check(Command.of("e2fsck", "-f", "-n", image.toString()));
     assertThat(Files.size(image)).isEqualTo(SIZE_MIB * 1024L * 1024);
     assertThat(debugfs(image, "cat /srv/greeting")).isEqualTo("hello");
@@ -62,14 +65,14 @@ class RootImagesTest {
   @Test
   void theSameImageIsMadeOnceAndEachCallerGetsItsOwnCopy() throws Exception {
     Source source = new Source.OciLayout(layout("hello"));
-    Path first = images.make(source, SIZE_MIB, progress::add);
+    Path first = images.make(source, SIZE_MIB, false, progress::add);
     Files.write(first, new byte[0]);
     progress.clear();
-    Path second = images.make(source, SIZE_MIB, progress::add);
+    Path second = images.make(source, SIZE_MIB, false, progress::add);
     assertThat(progress).containsExactly("use the root image made before");
     assertThat(second).isNotEqualTo(first);
     assertThat(debugfs(second, "cat /srv/greeting")).isEqualTo("hello");
-    images.make(source, SIZE_MIB * 2, progress::add);
+    images.make(source, SIZE_MIB * 2, false, progress::add);
     assertThat(progress).as("another size is another image").contains("write the file system");
   }
 
@@ -91,7 +94,7 @@ class RootImagesTest {
                 true)
             .layer(new Layer().hardLink("bin/ping6", "bin/ping"))
             .write();
-    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add);
+    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, false, progress::add);
     ProcessRunner.check(Command.of("e2fsck", "-f", "-n", image.toString()));
     for (String name : List.of("/bin/ping", "/bin/ping6")) {
       Path value = folder.resolve("value");
@@ -137,7 +140,7 @@ class RootImagesTest {
                 """)
             .layer(new Layer().file("etc/forkd/defaults.json", "the image's own is not asked"))
             .write();
-    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add);
+    Path image = images.make(new Source.OciLayout(layout), SIZE_MIB, false, progress::add);
     assertThat(JsonMapper.shared().readTree(debugfs(image, "cat /etc/forkd/defaults.json")))
         .isEqualTo(
             JsonMapper.shared()
@@ -149,11 +152,37 @@ class RootImagesTest {
     assertThat(progress).anyMatch(line -> line.contains("would start [/run-me, --fast]"));
   }
 
+  /** Packages get security fixes: what was made of them is used again for a week at most. */
+  @Test
+  void oldOnesAreMadeAnewAndSoIsWhatIsAskedFor() throws Exception {
+    Source source = new Source.OciLayout(layout("hello"));
+    images.make(source, SIZE_MIB, false, progress::add);
+    progress.clear();
+    images.make(source, SIZE_MIB, true, progress::add);
+    assertThat(progress).contains("write the file system");
+    Path kept = folder.resolve("kept").resolve(folder.resolve("kept").toFile().list()[0]);
+    age(kept, 6);
+    progress.clear();
+    images.make(source, SIZE_MIB, false, progress::add);
+    assertThat(progress).containsExactly("use the root image made before");
+    age(kept, 8);
+    progress.clear();
+    images.make(source, SIZE_MIB, false, progress::add);
+    assertThat(progress).as("its use has not made it younger").contains("write the file system");
+    age(kept, 8);
+    images.forgetOld();
+    assertThat(folder.resolve("kept")).isEmptyDirectory();
+  }
+
+  private static void age(Path file, int days) throws IOException {
+    Files.setLastModifiedTime(file, FileTime.from(Instant.now().minus(Duration.ofDays(days))));
+  }
+
   @Test
   void onlyTheNewestAreKept() throws Exception {
     for (int i = 0; i < 6; i++) {
       Files.delete(
-          images.make(new Source.OciLayout(layout("v" + i)), SIZE_MIB, progress::add));
+          images.make(new Source.OciLayout(layout("v" + i)), SIZE_MIB, false, progress::add));
     }
     assertThat(folder.resolve("kept").toFile().list()).hasSize(4);
   }
@@ -166,7 +195,7 @@ class RootImagesTest {
             .layer(new Layer().file("big", big).tar(), true)
             .write();
     assertThatThrownBy(
-            () -> images.make(new Source.OciLayout(layout), SIZE_MIB, progress::add))
+            () -> images.make(new Source.OciLayout(layout), SIZE_MIB, false, progress::add))
         .isInstanceOf(ForkdException.class)
         .hasMessageContaining("larger disk");
     assertThat(staged()).isEmpty();
@@ -177,13 +206,13 @@ class RootImagesTest {
   void aRootFileIsCopiedAndGrownAndNeverWritten() throws Exception {
     Path original = ext4("original", 8);
     String before = AssetFiles.sha256(original);
-    Path grown = images.make(new Source.RootFile(original), SIZE_MIB, progress::add);
+    Path grown = images.make(new Source.RootFile(original), SIZE_MIB, false, progress::add);
     assertThat(Files.size(grown)).isEqualTo(SIZE_MIB * 1024L * 1024);
     ProcessRunner.check(Command.of("e2fsck", "-f", "-n", grown.toString()));
     assertThat(debugfs(grown, "cat /greeting")).isEqualTo("hello");
     assertThat(debugfs(grown, "stats")).containsPattern("Block count: +(16384|4096)\\b");
     assertThat(AssetFiles.sha256(original)).isEqualTo(before);
-    Path same = images.make(new Source.RootFile(original), 4, progress::add);
+    Path same = images.make(new Source.RootFile(original), 4, false, progress::add);
     assertThat(Files.size(same)).as("never shrunk").isEqualTo(8 * 1024L * 1024);
     assertThat(AssetFiles.sha256(same)).isEqualTo(before);
   }
@@ -193,7 +222,7 @@ class RootImagesTest {
     Path text = Files.write(folder.resolve("text"), new byte[2 << 20]);
     for (Path wrong : List.of(text, folder, folder.resolve("nothing"))) {
       assertThatThrownBy(
-              () -> images.make(new Source.RootFile(wrong), SIZE_MIB, progress::add))
+              () -> images.make(new Source.RootFile(wrong), SIZE_MIB, false, progress::add))
           .isInstanceOfSatisfying(
               ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT))
           .hasMessageContaining("not a raw ext4 image");
@@ -205,7 +234,7 @@ class RootImagesTest {
   void packageNamesThatCouldBeOptionsOrPatternsAreRefusedBeforeAnythingRuns() {
     for (String name : List.of("--help", "?essential", "a,b", "A", "", "x y", "../x")) {
       assertThatThrownBy(
-              () -> images.make(new Source.Packages(List.of(name)), SIZE_MIB, progress::add))
+              () -> images.make(new Source.Packages(List.of(name)), SIZE_MIB, false, progress::add))
           .isInstanceOfSatisfying(
               ForkdException.class,
               e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT));

@@ -18,6 +18,7 @@ import java.util.OptionalLong;
  * @param warm code evaluated in the warm interpreter before the freeze
  * @param bootTimeout 1 s to 10 min; 2 min when empty
  * @param replace build again although the tag exists with the same recipe
+ * @param refresh build again, with the packages of today and the newest kernel
  */
 public record TemplateRecipe(
     Source source,
@@ -27,7 +28,8 @@ public record TemplateRecipe(
     List<String> run,
     List<String> warm,
     Optional<Duration> bootTimeout,
-    boolean replace) {
+    boolean replace,
+    boolean refresh) {
   /** Where the root file system comes from. */
   public sealed interface Source {
     /** Debian packages in a minimal system. */
@@ -78,43 +80,59 @@ public record TemplateRecipe(
         List.of(),
         List.of(),
         Optional.empty(),
+        false,
         false);
   }
 
   public TemplateRecipe withKernel(String path) {
     return new TemplateRecipe(
-        source, Optional.of(path), memoryMib, diskMib, run, warm, bootTimeout, replace);
+        source, Optional.of(path), memoryMib, diskMib, run, warm, bootTimeout, replace, refresh);
   }
 
   public TemplateRecipe withMemoryMib(long size) {
     return new TemplateRecipe(
-        source, kernel, OptionalLong.of(size), diskMib, run, warm, bootTimeout, replace);
+        source, kernel, OptionalLong.of(size), diskMib, run, warm, bootTimeout, replace, refresh);
   }
 
   public TemplateRecipe withDiskMib(long size) {
     return new TemplateRecipe(
-        source, kernel, memoryMib, OptionalLong.of(size), run, warm, bootTimeout, replace);
+        source, kernel, memoryMib, OptionalLong.of(size), run, warm, bootTimeout, replace, refresh);
   }
 
   /** With one more command after those there are. */
   public TemplateRecipe andRun(String command) {
     return new TemplateRecipe(
-        source, kernel, memoryMib, diskMib, plus(run, command), warm, bootTimeout, replace);
+        source,
+        kernel,
+        memoryMib,
+        diskMib,
+        plus(run, command),
+        warm,
+        bootTimeout,
+        replace,
+        refresh);
   }
 
   /** With one more piece of code after those there are. */
   public TemplateRecipe andWarm(String code) {
     return new TemplateRecipe(
-        source, kernel, memoryMib, diskMib, run, plus(warm, code), bootTimeout, replace);
+        source, kernel, memoryMib, diskMib, run, plus(warm, code), bootTimeout, replace, refresh);
   }
 
   public TemplateRecipe withBootTimeout(Duration limit) {
     return new TemplateRecipe(
-        source, kernel, memoryMib, diskMib, run, warm, Optional.of(limit), replace);
+        source, kernel, memoryMib, diskMib, run, warm, Optional.of(limit), replace, refresh);
   }
 
   public TemplateRecipe replacing() {
-    return new TemplateRecipe(source, kernel, memoryMib, diskMib, run, warm, bootTimeout, true);
+    return new TemplateRecipe(
+        source, kernel, memoryMib, diskMib, run, warm, bootTimeout, true, refresh);
+  }
+
+  /** With the packages of today and the newest kernel. */
+  public TemplateRecipe refreshing() {
+    return new TemplateRecipe(
+        source, kernel, memoryMib, diskMib, run, warm, bootTimeout, replace, true);
   }
 
   private static List<String> plus(List<String> list, String last) {
@@ -139,6 +157,7 @@ public record TemplateRecipe(
         bootTimeout.isPresent()
             ? OptionalLong.of(bootTimeout.get().toSeconds())
             : OptionalLong.empty(),
-        replace);
+        replace,
+        refresh);
   }
 }

@@ -12,6 +12,7 @@ import java.util.OptionalLong;
  * @param run shell commands, as root, before the freeze
  * @param warm code for the warm interpreter, before the freeze
  * @param replace build again although the tag exists with the same recipe
+ * @param refresh build again, with the packages of today and the newest kernel
  */
 public record CreateTemplate(
     String tag,
@@ -24,7 +25,8 @@ public record CreateTemplate(
     List<String> run,
     List<String> warm,
     OptionalLong bootTimeoutSecs,
-    boolean replace) {
+    boolean replace,
+    boolean refresh) {
   public CreateTemplate {
     tag = Wire.text(tag, "tag");
     packages = packages.map(names -> Wire.list(names, "packages"));

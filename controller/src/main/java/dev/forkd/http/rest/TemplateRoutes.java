@@ -95,15 +95,16 @@ final class TemplateRoutes {
       return known(body);
     }
     return new TemplateSpec(
-        new Tag(body.tag()),
-        source(body),
-        body.kernel().map(kernel -> SnapshotRoutes.hostFile("kernel", kernel)),
-        memoryMib(body, TemplateSpec.DEFAULT_MEMORY_MIB),
-        diskMib(body, TemplateSpec.DEFAULT_DISK_MIB),
-        body.run(),
-        body.warm(),
-        bootTimeout(body),
-        body.replace());
+            new Tag(body.tag()),
+            source(body),
+            body.kernel().map(kernel -> SnapshotRoutes.hostFile("kernel", kernel)),
+            memoryMib(body, TemplateSpec.DEFAULT_MEMORY_MIB),
+            diskMib(body, TemplateSpec.DEFAULT_DISK_MIB),
+            body.run(),
+            body.warm(),
+            bootTimeout(body),
+            body.replace())
+        .refreshing(body.refresh());
   }
 
   private static int memoryMib(CreateTemplate body, int otherwise) {
@@ -147,7 +148,8 @@ final class TemplateRoutes {
         body.warm(),
         plain.known(),
         body.bootTimeoutSecs().isPresent() ? bootTimeout(body) : plain.bootTimeout(),
-        body.replace());
+        body.replace(),
+        body.refresh());
   }
 
   private static TemplateSpec.Source source(CreateTemplate body) {
