@@ -46,7 +46,9 @@ final class TemplateCommand implements Runnable {
     @Option(
         names = "--from-oci",
         paramLabel = "LAYOUT",
-        description = "a folder or tar with an OCI image layout")
+        description =
+            "a folder or tar with an OCI image layout; its Env, User and WorkingDir are the defaults"
+                + " of exec and eval, its Entrypoint and Cmd are not started")
     private Optional<Path> ociLayout = Optional.empty();
 
     @Option(names = "--rootfs", paramLabel = "FILE", description = "a raw ext4 image; it is copied")
