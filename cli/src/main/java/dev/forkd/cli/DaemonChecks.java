@@ -16,7 +16,7 @@ import java.util.function.Supplier;
 
 /** Whether a daemon answers, and whether it knows our token. */
 final class DaemonChecks {
-  private static final Duration TIMEOUT = Duration.ofSeconds(2);
+  private static final Duration TIMEOUT = Duration.ofSeconds(10);
   private static final String MEANING = "serves the API; commands start one when none runs";
   private static final String TOKEN_MEANING = "keeps other users of this host out";
 

@@ -26,7 +26,12 @@ final class DaemonStarter {
   private static final Duration GRACE = Duration.ofSeconds(3);
 
   private static final Duration POLL = Duration.ofMillis(20);
-  private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(2);
+
+  /**
+   * Its process lives, so it will answer; on a machine with far too much to do that takes a while.
+   */
+  private static final Duration HEALTH_TIMEOUT = Duration.ofSeconds(10);
+
   private static final int LOG_LINES = 15;
   private static final String IDLE_EXIT_SECS = "60";
 
