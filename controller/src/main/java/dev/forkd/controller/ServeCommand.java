@@ -11,6 +11,7 @@ import dev.forkd.state.DataDir;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.Callable;
@@ -28,7 +29,14 @@ import picocli.CommandLine.Option;
     mixinStandardHelpOptions = true,
     version = "forkd " + ForkdVersion.CURRENT,
     sortOptions = false,
-    description = "Runs the daemon in the foreground until SIGTERM or SIGINT.")
+    description = "Runs the daemon in the foreground until SIGTERM or SIGINT.",
+    footer = {
+      "",
+      "In the environment only:",
+      "  FORKD_LOG    what is logged: ERROR, WARN, INFO (default), DEBUG or TRACE.",
+      "  FORKD_QEMU   another QEMU than qemu-system-x86_64 in the PATH: a binary,",
+      "               or the folder that its packages were unpacked into."
+    })
 final class ServeCommand implements Callable<Integer> {
   private static final String DEFAULT_BIND = "127.0.0.1:8889";
 
@@ -123,11 +131,15 @@ final class ServeCommand implements Callable<Integer> {
       description = "Stop after so long without a request (default: never).")
   @Nullable Long idleExitSeconds;
 
-  @Option(
-      names = {"--state", "--snapshot-root", "--prewarm-scratch-dir"},
-      hidden = true,
-      description = "Flags of other forkd daemons; everything is in the data directory here.")
-  @Nullable Path unused;
+  /** Flags of other forkd daemons; everything is in the data directory here. */
+  @Option(names = "--state", hidden = true)
+  @Nullable Path state;
+
+  @Option(names = "--snapshot-root", hidden = true)
+  @Nullable Path snapshotRoot;
+
+  @Option(names = "--prewarm-scratch-dir", hidden = true)
+  @Nullable Path prewarmScratchDir;
 
   /** RFC 1123, and a port. */
   private static final Pattern DOMAIN =
@@ -177,9 +189,9 @@ final class ServeCommand implements Callable<Integer> {
       throw invalid("--tls needs --domain, and no --tls-cert: it makes one for that domain");
     }
     Path data = dataDir != null ? dataDir : DataDir.locate(environment);
-    if (unused != null) {
-      LOG.warn("--state, --snapshot-root and --prewarm-scratch-dir have no effect; see --data-dir");
-    }
+    warnIfIgnored("--state", state);
+    warnIfIgnored("--snapshot-root", snapshotRoot);
+    warnIfIgnored("--prewarm-scratch-dir", prewarmScratchDir);
     return new DaemonConfig(
         BindAddress.parse(address),
         data,
@@ -196,6 +208,16 @@ final class ServeCommand implements Callable<Integer> {
         killOnExit,
         queueMax(),
         domain());
+  }
+
+  /** What another forkd daemon was told must not look obeyed here. */
+  private void warnIfIgnored(String flag, @Nullable Path value) {
+    String variable = "FORKD_" + flag.substring(2).replace('-', '_').toUpperCase(Locale.ROOT);
+    if (value != null || variable(variable).isPresent()) {
+      LOG.warn(
+          "{} has no effect: everything is in the data directory, see --data-dir",
+          value != null ? flag : variable);
+    }
   }
 
   private Optional<String> domain() {

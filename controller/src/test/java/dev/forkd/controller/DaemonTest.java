@@ -4,9 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
+import ch.qos.logback.classic.Logger;
+import ch.qos.logback.classic.spi.ILoggingEvent;
+import ch.qos.logback.core.read.ListAppender;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.engine.ForkdEngine;
+import dev.forkd.http.ServerConfig;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.state.DataDir;
@@ -31,6 +35,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
+import org.slf4j.LoggerFactory;
+import picocli.CommandLine;
 
 /** The daemon's life: it starts, is found, gives way, and leaves nothing behind. */
 class DaemonTest {
@@ -304,6 +310,95 @@ class DaemonTest {
     assertThat(told.config().tokenFile()).contains(Path.of("/t"));
     assertThat(told.config().auditLog()).contains(Path.of("/a"));
     assertThat(told.config().branchConcurrency()).isEqualTo(7);
+  }
+
+  /** A flag wins over its variable, and a variable that is blank counts as not set. */
+  @Test
+  void everySettingHasItsVariable() {
+    Map<String, String> environment =
+        Map.of(
+            "FORKD_DATA_DIR", "/d",
+            "FORKD_TLS_CERT", "/cert.pem",
+            "FORKD_TLS_KEY", "/key.pem",
+            "FORKD_QUEUE", "17",
+            "FORKD_DOMAIN", "forkd.example:8443",
+            "FORKD_BIND", " ");
+    DaemonConfig told = parsed(environment).config();
+    assertThat(told.tls())
+        .contains(new ServerConfig.TlsFiles(Path.of("/cert.pem"), Path.of("/key.pem")));
+    assertThat(told.queueMax()).isEqualTo(17);
+    assertThat(told.domain()).contains("forkd.example:8443");
+    assertThat(told.bind()).isEqualTo(BindAddress.parse("127.0.0.1:8889"));
+    DaemonConfig flagged =
+        parsed(environment, "--queue", "18", "--domain", "other.example", "--data-dir", "/e")
+            .config();
+    assertThat(flagged.queueMax()).isEqualTo(18);
+    assertThat(flagged.domain()).contains("other.example");
+    assertThat(flagged.dataDir()).isEqualTo(Path.of("/e"));
+    assertThat(parsed(Map.of(), "--background").config().bind())
+        .isEqualTo(BindAddress.parse("127.0.0.1:0"));
+    for (Map<String, String> wrong :
+        List.of(
+            Map.of("FORKD_QUEUE", "many"),
+            Map.of("FORKD_BRANCH_CONCURRENCY", "0"),
+            Map.of("FORKD_DOMAIN", "no domain"),
+            Map.of("FORKD_TLS_KEY", "/key.pem"))) {
+      assertThatThrownBy(() -> parsed(wrong).config())
+          .as("%s", wrong)
+          .isInstanceOfSatisfying(
+              ForkdException.class,
+              e -> assertThat(e.code()).isEqualTo(ErrorCode.INVALID_ARGUMENT));
+    }
+  }
+
+  /** Help names every variable that is read, those without a flag as well. */
+  @Test
+  void helpNamesTheVariables() {
+    assertThat(new CommandLine(parsed(Map.of())).getUsageMessage())
+        .contains("FORKD_BIND", "FORKD_DATA_DIR", "FORKD_TOKEN_FILE", "FORKD_AUDIT_LOG")
+        .contains("FORKD_TLS_CERT", "FORKD_TLS_KEY", "FORKD_QUEUE", "FORKD_DOMAIN")
+        .contains("FORKD_BRANCH_CONCURRENCY", "FORKD_LOG", "FORKD_QEMU")
+        .doesNotContain("--state", "--snapshot-root", "--prewarm-scratch-dir");
+  }
+
+  /** Flags and variables of other forkd daemons are taken, all at once, and said to do nothing. */
+  @Test
+  void whatHasNoEffectIsSaid() {
+    String[] flags = {"--state", "/s", "--snapshot-root", "/r", "--prewarm-scratch-dir", "/p"};
+    assertThat(warnings(() -> parsed(Map.of(), flags).config()))
+        .hasSize(3)
+        .allMatch(line -> line.contains("has no effect") && line.contains("--data-dir"))
+        .anyMatch(line -> line.startsWith("--state "))
+        .anyMatch(line -> line.startsWith("--snapshot-root "))
+        .anyMatch(line -> line.startsWith("--prewarm-scratch-dir "));
+    Map<String, String> environment =
+        Map.of("FORKD_STATE", "/s", "FORKD_SNAPSHOT_ROOT", "/r", "FORKD_PREWARM_SCRATCH_DIR", "/p");
+    assertThat(warnings(() -> parsed(environment).config()))
+        .hasSize(3)
+        .anyMatch(line -> line.startsWith("FORKD_STATE "))
+        .anyMatch(line -> line.startsWith("FORKD_SNAPSHOT_ROOT "))
+        .anyMatch(line -> line.startsWith("FORKD_PREWARM_SCRATCH_DIR "));
+    assertThat(warnings(() -> parsed(Map.of("FORKD_STATE", "")).config())).isEmpty();
+  }
+
+  private static ServeCommand parsed(Map<String, String> environment, String... flags) {
+    ServeCommand command = new ServeCommand(FakeDaemonMain::open, environment);
+    new CommandLine(command).parseArgs(flags);
+    return command;
+  }
+
+  /** What the command warns of while this runs. */
+  private static List<String> warnings(Runnable work) {
+    Logger logger = (Logger) LoggerFactory.getLogger(ServeCommand.class);
+    ListAppender<ILoggingEvent> appender = new ListAppender<>();
+    appender.start();
+    logger.addAppender(appender);
+    try {
+      work.run();
+    } finally {
+      logger.detachAppender(appender);
+    }
+    return appender.list.stream().map(ILoggingEvent::getFormattedMessage).toList();
   }
 
   private Process daemonProcess(String... flags) throws IOException {
