@@ -15,6 +15,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.stream.Stream;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 
 /** Copies files and folders between this host and a sandbox. */
@@ -33,9 +34,15 @@ final class CpCommand extends DaemonCommand {
   @Parameters(index = "1", paramLabel = "TO", description = "PATH or ID:PATH")
   private String to;
 
+  @Option(names = "--json", description = "print how much was copied as JSON")
+  private boolean json;
+
   private long files;
   private long bytes;
   private Optional<SandboxFiles> opened = Optional.empty();
+
+  /** What {@code --json} prints. */
+  record Copied(long files, long bytes) {}
 
   /** A path in a sandbox. */
   record Remote(String id, String path) {
@@ -82,7 +89,11 @@ final class CpCommand extends DaemonCommand {
       boolean folder = remote.path().endsWith("/") || isFolder(forkd, remote);
       upload(forkd, local, folder ? remote.child(name(local)) : remote, 0);
     }
-    err().println("✓ " + files + (files == 1 ? " file, " : " files, ") + Format.bytes(bytes));
+    if (json) {
+      printJson(new Copied(files, bytes));
+    } else {
+      err().println("✓ " + files + (files == 1 ? " file, " : " files, ") + Format.bytes(bytes));
+    }
     return 0;
   }
 

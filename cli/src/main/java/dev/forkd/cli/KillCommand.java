@@ -1,7 +1,5 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.ErrorCode;
-import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.SandboxInfo;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.Sandbox;
@@ -22,6 +20,9 @@ final class KillCommand extends DaemonCommand {
   @Option(names = "--tag", paramLabel = "TAG", description = "every child of this snapshot")
   private String tag = "";
 
+  @Option(names = "--json", description = "print what became of each as JSON")
+  private boolean json;
+
   @Override
   int run(Forkd forkd) {
     int ways = (ids.isEmpty() ? 0 : 1) + (all ? 1 : 0) + (tag.isEmpty() ? 0 : 1);
@@ -36,19 +37,14 @@ final class KillCommand extends DaemonCommand {
                 .map(SandboxInfo::id)
                 .toList()
             : ids;
-    int status = 0;
+    Removals removals = new Removals();
     for (String id : chosen) {
-      try {
-        forkd.sandbox(id).kill();
-        out().println("✓ " + id);
-      } catch (ForkdException e) {
-        // One that another caller ended meanwhile is what --all and --tag wanted.
-        if (!ids.isEmpty() || e.code() != ErrorCode.NOT_FOUND) {
-          err().println("✗ " + id + ": " + e.message());
-          status = Main.FAILURE;
-        }
+      if (ids.isEmpty()) {
+        removals.removeListed(id, () -> forkd.sandbox(id).kill());
+      } else {
+        removals.remove(id, () -> forkd.sandbox(id).kill());
       }
     }
-    return status;
+    return removals.report(this, json);
   }
 }

@@ -39,9 +39,16 @@ final class Quickstart {
   private final int children;
   private final PrintWriter out;
   private final PrintWriter err;
-  private final Table table = new Table("STEP", ">TIME", "MEMORY");
+  private final List<Step> steps = new ArrayList<>();
   private final List<Sandbox> sandboxes = new ArrayList<>();
   private final List<Snapshot> branches = new ArrayList<>();
+
+  /**
+   * One step that was done, for programs.
+   *
+   * @param memory for people; empty where there is nothing to say
+   */
+  record Step(String name, double millis, String memory) {}
 
   /** What a step gave, and what to say about memory. */
   record Done<T>(T value, String memory) {}
@@ -58,8 +65,13 @@ final class Quickstart {
     err.flush();
     long begin = System.nanoTime();
     Done<T> done = work.get();
-    table.row(name, Format.duration(Duration.ofNanos(System.nanoTime() - begin)), done.memory());
+    steps.add(new Step(name, (System.nanoTime() - begin) / 1e6, done.memory()));
     return done.value();
+  }
+
+  /** What was done so far, in order. */
+  List<Step> steps() {
+    return List.copyOf(steps);
   }
 
   void run(Forkd forkd) {
@@ -72,6 +84,11 @@ final class Quickstart {
     }
     step("remove children and branch", this::remove);
     out.println();
+    Table table = new Table("STEP", ">TIME", "MEMORY");
+    for (Step step : steps) {
+      Duration taken = Duration.ofNanos((long) (step.millis() * 1e6));
+      table.row(step.name(), Format.duration(taken), step.memory());
+    }
     out.print(table.render());
     out.println();
     out.println("The template '" + template.tag() + "' stays. Next:");

@@ -4,6 +4,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.HostPackage;
 import dev.forkd.api.HostPackages;
+import dev.forkd.api.rest.Json;
 import dev.forkd.sdk.Forkd;
 import java.io.Console;
 import java.io.PrintWriter;
@@ -29,6 +30,9 @@ final class QuickstartCommand implements Callable<Integer> {
   @Option(names = "--yes", description = "install what is missing without asking")
   private boolean yes;
 
+  @Option(names = "--json", description = "print the steps and their times as JSON at the end")
+  private boolean json;
+
   @CommandLine.Mixin private Connection connection;
   @CommandLine.Spec private CommandLine.Model.CommandSpec spec;
 
@@ -41,11 +45,14 @@ final class QuickstartCommand implements Callable<Integer> {
     PrintWriter out = spec.commandLine().getOut();
     PrintWriter err = spec.commandLine().getErr();
     try {
-      Quickstart quickstart = new Quickstart(children, out, err);
+      Quickstart quickstart = new Quickstart(children, json ? err : out, err);
       quickstart.step("host packages", () -> installMissing(err));
       try (Forkd forkd =
           quickstart.step("daemon", () -> new Quickstart.Done<>(connection.open(err), ""))) {
         quickstart.run(forkd);
+      }
+      if (json) {
+        out.println(Json.text(quickstart.steps()));
       }
       return 0;
     } finally {

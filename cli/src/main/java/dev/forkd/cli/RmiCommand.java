@@ -1,6 +1,5 @@
 package dev.forkd.cli;
 
-import dev.forkd.api.ForkdException;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.Snapshot;
 import java.util.List;
@@ -26,25 +25,25 @@ final class RmiCommand extends DaemonCommand {
     private boolean force;
   }
 
+  @Option(names = "--json", description = "print what became of each as JSON")
+  private boolean json;
+
   @Override
   int run(Forkd forkd) {
-    int status = 0;
+    Removals removals = new Removals();
     for (String tag : tags) {
-      try {
-        Snapshot snapshot = forkd.snapshot(tag);
-        if (dependents.cascade) {
-          snapshot.deleteWithDependents();
-        } else if (dependents.force) {
-          snapshot.deleteAlone();
-        } else {
-          snapshot.delete();
-        }
-        out().println("✓ " + tag);
-      } catch (ForkdException e) {
-        err().println("✗ " + tag + ": " + e.message());
-        status = Main.FAILURE;
-      }
+      removals.remove(tag, () -> delete(forkd.snapshot(tag)));
     }
-    return status;
+    return removals.report(this, json);
+  }
+
+  private void delete(Snapshot snapshot) {
+    if (dependents.cascade) {
+      snapshot.deleteWithDependents();
+    } else if (dependents.force) {
+      snapshot.deleteAlone();
+    } else {
+      snapshot.delete();
+    }
   }
 }

@@ -519,7 +519,9 @@ class CommandsTest {
 
   @Test
   void everyCommandHasHelp() {
-    assertThat(FakeDaemon.execute("--help").out()).contains("quickstart").contains("serve");
+    assertThat(FakeDaemon.execute("--help").out())
+        .contains("quickstart", "serve")
+        .contains("FORKD_DATA_DIR", "FORKD_URL", "FORKD_TOKEN", "FORKD_CA_FILE");
     for (String name : Main.commandLine().getSubcommands().keySet()) {
       if (!name.equals("warm-up") && !name.equals("serve")) {
         assertThat(FakeDaemon.execute(name, "--help").status()).as(name).isZero();

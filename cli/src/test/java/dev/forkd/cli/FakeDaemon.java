@@ -3,11 +3,13 @@ package dev.forkd.cli;
 import com.sun.net.httpserver.HttpExchange;
 import com.sun.net.httpserver.HttpServer;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.io.PrintWriter;
 import java.io.StringWriter;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -17,13 +19,16 @@ import java.util.concurrent.Executors;
 
 /** A daemon of canned answers that remembers what it was asked. */
 final class FakeDaemon implements AutoCloseable {
+  private static final Duration PATIENCE = Duration.ofSeconds(20);
+
   private final HttpServer server;
   private final Map<String, Answer> answers = new ConcurrentHashMap<>();
 
   /** {@code METHOD /path?query body}, in order. */
   final List<String> asked = new CopyOnWriteArrayList<>();
 
-  record Answer(int status, String body) {}
+  /** What is answered; the rest of it once a request that begins so has come. */
+  record Answer(int status, String body, String awaited, String rest) {}
 
   /** What a command line did. */
   record Outcome(int status, String out, String err) {}
@@ -36,7 +41,13 @@ final class FakeDaemon implements AutoCloseable {
   }
 
   FakeDaemon answers(String request, int status, String body) {
-    answers.put(request, new Answer(status, body));
+    answers.put(request, new Answer(status, body, "", ""));
+    return this;
+  }
+
+  /** An answer that goes on only when another request was asked, as a command does that reads. */
+  FakeDaemon answersAfter(String request, String begin, String awaited, String rest) {
+    answers.put(request, new Answer(200, begin, awaited, rest));
     return this;
   }
 
@@ -74,12 +85,36 @@ final class FakeDaemon implements AutoCloseable {
         known
             ? answers.getOrDefault(
                 request,
-                new Answer(404, "{\"error\":\"no " + request + "\",\"code\":\"not_found\"}"))
-            : new Answer(401, "{\"error\":\"invalid bearer token\",\"code\":\"unauthenticated\"}");
+                new Answer(
+                    404, "{\"error\":\"no " + request + "\",\"code\":\"not_found\"}", "", ""))
+            : new Answer(
+                401, "{\"error\":\"invalid bearer token\",\"code\":\"unauthenticated\"}", "", "");
+    if (!answer.awaited().isEmpty()) {
+      stream(exchange, answer);
+      return;
+    }
     byte[] bytes = answer.body().getBytes(StandardCharsets.UTF_8);
     exchange.sendResponseHeaders(answer.status(), bytes.length == 0 ? -1 : bytes.length);
     exchange.getResponseBody().write(bytes);
     exchange.close();
+  }
+
+  private void stream(HttpExchange exchange, Answer answer) throws IOException {
+    exchange.sendResponseHeaders(answer.status(), 0);
+    try (OutputStream out = exchange.getResponseBody()) {
+      out.write(answer.body().getBytes(StandardCharsets.UTF_8));
+      out.flush();
+      long deadline = System.nanoTime() + PATIENCE.toNanos();
+      while (asked.stream().noneMatch(request -> request.startsWith(answer.awaited()))) {
+        if (System.nanoTime() > deadline) {
+          return; // The client sees an answer that breaks off.
+        }
+        Thread.sleep(5);
+      }
+      out.write(answer.rest().getBytes(StandardCharsets.UTF_8));
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
   }
 
   @Override

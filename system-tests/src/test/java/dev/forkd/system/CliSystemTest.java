@@ -3,6 +3,7 @@ package dev.forkd.system;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.forkd.api.KnownTemplate;
+import dev.forkd.api.rest.Json;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.engine.Snapshot;
 import java.nio.charset.StandardCharsets;
@@ -29,6 +30,9 @@ class CliSystemTest {
 
   /** What a command line did. */
   private record Outcome(int status, String out, String err) {}
+
+  /** What {@code quickstart --json} prints of each step. */
+  record Step(String name, double millis, String memory) {}
 
   /**
    * The tour draws what it made and leaves nothing but the template. It takes a template that an
@@ -67,6 +71,12 @@ class CliSystemTest {
       assertThat(second.err())
           .contains("template 'python' is there already\n")
           .doesNotContain("boot");
+      Outcome forPrograms = forkd("quickstart", "-n", "2", "--json");
+      assertThat(forPrograms.status()).as(forPrograms.err()).isZero();
+      assertThat(Json.readList(forPrograms.out().getBytes(StandardCharsets.UTF_8), Step.class))
+          .allMatch(step -> step.millis() >= 0)
+          .extracting(Step::name)
+          .contains("template python", "fork 2 children", "remove children and branch");
       assertThat(forkd("ls", "--json").out()).isEqualTo("[]\n");
     }
     assertThat(Lab.engine().snapshots()).extracting(Snapshot::tag).containsExactly(Lab.PYTHON);
