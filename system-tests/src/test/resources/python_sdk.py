@@ -1,9 +1,17 @@
-"""Every method of the published forkd Controller against a live daemon. Any wrong answer raises."""
-import os
-import sys
-import time
+"""Every method of the published forkd Controller against a live daemon. Any wrong answer raises.
 
-from forkd import Controller, ControllerError
+With the argument `wire` it is the stand-in of wire_client.py that is driven.
+"""
+import sys
+import urllib.request
+from unittest import mock
+
+import wire_client
+
+if sys.argv[1:] == ["wire"]:
+    from wire_client import Controller, ControllerError
+else:
+    from forkd import Controller, ControllerError
 
 c = Controller()
 
@@ -15,6 +23,7 @@ def check(truth, what):
 
 def fails(status, call, *args, **kwargs):
     try:
+        calls.append((call.__name__, args, kwargs))
         call(*args, **kwargs)
     except ControllerError as e:
         check(e.status == status, f"{call.__name__}{args}: HTTP {e.status}, expected {status}: {e.body}")
@@ -23,11 +32,11 @@ def fails(status, call, *args, **kwargs):
     raise SystemExit(f"WRONG: {call.__name__}{args} should fail with {status}")
 
 
-used = set()
+calls = []
 
 
 def use(name, *args, **kwargs):
-    used.add(name)
+    calls.append((name, args, kwargs))
     return getattr(c, name)(*args, **kwargs)
 
 
@@ -67,6 +76,26 @@ check(c.list_sandboxes() == [], "all killed")
 for tag in ("py-b", "py-m", named["tag"]):
     use("delete_snapshot", tag)
 every = {name for name in dir(Controller) if not name.startswith("_") and callable(getattr(Controller, name))}
-print("methods used:", sorted(used))
-print("methods not used:", sorted(every - used))
+used = {name for name, _, _ in calls}
+check(every == used, f"methods that were not driven: {sorted(every - used)}")
+
+
+def requests(controller):
+    """What it sends for all calls made above."""
+    sent = []
+
+    def note(request, **_):
+        headers = {name.lower(): value for name, value in request.header_items()}
+        sent.append((request.get_method(), request.full_url, headers, request.data))
+        return mock.MagicMock(__enter__=lambda _: mock.Mock(read=lambda: b"null"))
+
+    with mock.patch.object(urllib.request, "urlopen", note):
+        for name, args, kwargs in calls:
+            getattr(controller, name)(*args, **kwargs)
+    return sent
+
+
+for published, ours in zip(requests(c), requests(wire_client.Controller()), strict=True):
+    check(published == ours, f"the stand-in sends {ours}, not {published}")
+print(f"{Controller.__module__}: {len(calls)} calls of {len(used)} methods")
 print("OK")
