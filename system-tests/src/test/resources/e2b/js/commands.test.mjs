@@ -55,6 +55,7 @@ test('a line of 100 MiB arrives whole, at once or in pieces', LIMIT, async () =>
 })
 
 test('a background command is listed, connected to, fed and killed', LIMIT, async () => {
+  assert.equal(box.commands.supportsStdinClose, true)
   const handle = await box.commands.run('cat', { background: true, stdin: true })
   assert.ok((await box.commands.list()).some((process) => process.pid === handle.pid && process.args.includes('cat')))
   const heard = []

@@ -29,4 +29,6 @@ test('a repository in the sandbox: init, commit, branches, remotes, config', { t
   await box.git.clone('/home/user/origin.git', { path: '/home/user/copy', branch: 'main' })
   assert.equal(await box.files.read('/home/user/copy/a.txt'), 'one\n')
   await box.git.reset(repo, { mode: 'hard' })
+  await box.git.dangerouslyAuthenticate({ username: 'ann', password: 'secret' })
+  assert.equal(await box.files.read('/home/user/.git-credentials'), 'https://ann:secret@github.com\n')
 })

@@ -3,10 +3,11 @@
 import os
 import time
 import unittest
+import urllib.request
 
 from e2b import (
-    AuthenticationException, CommandExitException, FileNotFoundException, FilesystemEventType, InvalidArgumentException,
-    NotFoundException, PtySize, Sandbox, SandboxNotFoundException, SandboxQuery, SandboxState, TimeoutException)
+    E2B, AuthenticationException, CommandExitException, FileNotFoundException, FilesystemEventType, InvalidArgumentException,
+    NotFoundException, PtySize, Sandbox, SandboxException, SandboxNotFoundException, SandboxQuery, SandboxState, TimeoutException)
 
 TEMPLATE = os.environ.get("FORKD_TEST_TEMPLATE", "base")
 
@@ -59,6 +60,106 @@ class SandboxTest(unittest.TestCase):
         first, second = self.sandbox(idempotency_key=key), self.sandbox(idempotency_key=key)
         self.assertEqual(first.sandbox_id, second.sandbox_id)
 
+    def test_client_with_settings_of_its_own(self):
+        """What it was made with counts, not the environment."""
+        with self.assertRaises(AuthenticationException):
+            E2B(api_key="e2b_0123456789").Sandbox.create(TEMPLATE)
+        box = E2B(api_key=os.environ["E2B_API_KEY"]).Sandbox.create(TEMPLATE, timeout=60)
+        self.addCleanup(box.kill)
+        self.assertTrue(box.is_running())
+
+    def test_handles(self):
+        """What is done with a command that goes on."""
+        box = self.sandbox()
+        handle = box.commands.run("cat", background=True, stdin=True)
+        handle.send_stdin("one\n")
+        handle.send_stdin(b"two\n")
+        handle.close_stdin()
+        self.assertEqual(handle.wait().stdout, "one\ntwo\n")
+        heard = []
+        result = box.commands.run("echo out; echo err >&2", retain_output=False, on_stdout=heard.append, on_stderr=heard.append)
+        self.assertEqual((result.stdout, result.stderr, sorted(heard)), (None, None, ["err\n", "out\n"]))
+        left = box.commands.run("sleep 100", background=True)
+        left.disconnect()
+        self.assertIn(left.pid, [process.pid for process in box.commands.list()])
+        self.assertTrue(box.commands.kill(left.pid))
+
+    def test_network(self):
+        """What guests without a network hold to is accepted, the rest refused."""
+        box = self.sandbox(allow_internet_access=False, network={"deny_out": ["0.0.0.0/0"]})
+        box.update_network({"deny_out": ["10.0.0.0/8"]})
+        for refused in ({"allow_out": ["1.1.1.1"]}, {"deny_out": ["example.com"]}):
+            with self.assertRaises(SandboxException) as caught:
+                box.update_network(refused)
+            self.assertIn("400", str(caught.exception))
+        with self.assertRaises(SandboxException):
+            Sandbox.create(TEMPLATE, network={"https_ports": [8443]})
+
+    def test_links(self):
+        """A signed link works without a key; a host name has the port and the sandbox."""
+        box = self.sandbox()
+        box.files.write("a b.txt", "text")
+        with urllib.request.urlopen(box.download_url("a b.txt", use_signature_expiration=60)) as answer:
+            self.assertEqual(answer.read(), b"text")
+        form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="up"\r\n\r\nsent\r\n--b--\r\n'
+        upload = urllib.request.Request(box.upload_url("up"), form, {"Content-Type": "multipart/form-data; boundary=b"})
+        with urllib.request.urlopen(upload) as answer:
+            self.assertEqual(answer.status, 200)
+        self.assertEqual(box.files.read("up"), "sent")
+        self.assertTrue(box.get_host(3000).startswith(f"3000-{box.sandbox_id}."))
+
+    def test_git(self):
+        """A repository in the guest, and another that it is pushed to."""
+        box, repo = self.sandbox(), "/home/user/repo"
+        box.git.init(repo, initial_branch="main")
+        box.git.configure_user("Ann", "ann@example.com")
+        self.assertEqual(box.git.get_config("user.name"), "Ann")
+        box.git.set_config("core.editor", "true")
+        box.files.write(f"{repo}/a.txt", "one\n")
+        self.assertTrue(box.git.status(repo).has_untracked)
+        box.git.add(repo)
+        box.git.commit(repo, "first")
+        self.assertTrue(box.git.status(repo).is_clean)
+        box.git.create_branch(repo, "topic")
+        self.assertEqual(sorted(box.git.branches(repo).branches), ["main", "topic"])
+        box.git.checkout_branch(repo, "main")
+        box.git.delete_branch(repo, "topic", force=True)
+        box.files.write(f"{repo}/a.txt", "two\n")
+        box.git.restore(repo, ["a.txt"])
+        self.assertEqual(box.files.read(f"{repo}/a.txt"), "one\n")
+        box.git.init("/home/user/origin.git", bare=True)
+        box.git.remote_add(repo, "origin", "/home/user/origin.git")
+        self.assertEqual(box.git.remote_get(repo, "origin"), "/home/user/origin.git")
+        box.git.push(repo, remote="origin", branch="main")
+        box.git.pull(repo, remote="origin", branch="main")
+        box.git.clone("/home/user/origin.git", path="/home/user/copy", branch="main")
+        self.assertEqual(box.files.read("/home/user/copy/a.txt"), "one\n")
+        box.git.reset(repo, mode="hard")
+        box.git.dangerously_authenticate("ann", "secret")
+
+    def test_without_memory(self):
+        """A snapshot and a pause of the disk alone: the files are there, what ran is not."""
+        box = self.sandbox()
+        box.commands.run("echo disk >f; echo memory >/dev/shm/f")
+        box.commands.run("sleep 1000", background=True, timeout=0)
+        snapshot = box.create_snapshot("Mile-Stone:v1.2", mode="filesystem")
+        self.assertEqual(snapshot.names, ["mile-stone:v1.2"])
+        self.addCleanup(Sandbox.delete_snapshot, snapshot.snapshot_id)
+        self.assertEqual([one.snapshot_id for one in Sandbox.list_snapshots(name="mile-stone:v1.2").next_items()], [snapshot.snapshot_id])
+        look = "cat /proc/sys/kernel/random/boot_id f; ls /dev/shm; pgrep -c sleep || true"
+        boot, disk, memory, sleeps = box.commands.run(look).stdout.split()
+        self.assertEqual((disk, memory, sleeps), ("disk", "f", "1"))
+        child = self.sandbox("mile-stone:v1.2")
+        other, disk, sleeps = child.commands.run(look).stdout.split()
+        self.assertEqual((disk, sleeps), ("disk", "0"))
+        self.assertNotEqual(other, boot)
+        self.assertTrue(box.pause(mode="filesystem", strict=True))
+        self.assertFalse(box.pause())
+        again = Sandbox.connect(box.sandbox_id)
+        last, disk, sleeps = again.commands.run(look).stdout.split()
+        self.assertEqual((disk, sleeps), ("disk", "0"))
+        self.assertNotEqual(last, boot)
+
     def test_commands(self):
         """Output, status, user, input in both ways, background, time limit."""
         box = self.sandbox()
@@ -93,6 +194,17 @@ class SandboxTest(unittest.TestCase):
         box.pty.stream_input(terminal.pid, [b"exit 0\n"])
         seen = b"".join(data for _, _, data in terminal if data)
         self.assertIn(b"40 120", seen)
+        left = box.pty.create(PtySize(rows=24, cols=80))
+        left.disconnect()
+        again = box.pty.connect(left.pid)
+        box.pty.send_stdin(left.pid, b"echo he''re\n")
+        seen = b""
+        for _, _, data in again:
+            seen += data or b""
+            if b"here" in seen:
+                break
+        self.assertTrue(box.pty.kill(left.pid))
+        self.assertFalse(box.pty.kill(left.pid))
 
     def test_files(self):
         """Written, read, listed, moved, removed, watched."""
