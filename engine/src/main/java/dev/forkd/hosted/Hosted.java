@@ -24,6 +24,9 @@ final class Hosted {
   /** Longer than any change takes that has not failed. */
   private static final Duration TURN_PATIENCE = Duration.ofSeconds(50);
 
+  /** As far ahead as an end can be set; longer ones are that long. */
+  private static final Duration TIMEOUT_MAX = Duration.ofDays(365);
+
   private final String id;
   private final HostedDetail detail;
   private final ReentrantLock turn = new ReentrantLock(true);
@@ -51,6 +54,14 @@ final class Hosted {
     this.diskOnly = diskOnly;
   }
 
+  /** What of a time until an end can be kept. */
+  static Duration bounded(Duration timeout) {
+    if (timeout.isNegative()) {
+      return Duration.ZERO;
+    }
+    return timeout.compareTo(TIMEOUT_MAX) > 0 ? TIMEOUT_MAX : timeout;
+  }
+
   String id() {
     return id;
   }
@@ -65,6 +76,16 @@ final class Hosted {
 
   Optional<SandboxId> sandbox() {
     return sandbox;
+  }
+
+  /**
+   * @throws ForkdException FAILED_PRECONDITION when it is paused
+   */
+  SandboxId requireRunning() {
+    return sandbox.orElseThrow(() ->
+        new ForkdException(
+            ErrorCode.FAILED_PRECONDITION,
+            "sandbox " + id + " is paused; connect to it first, which resumes it"));
   }
 
   Instant started() {

@@ -26,14 +26,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.ExecutionException;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Future;
-import java.util.concurrent.RejectedExecutionException;
-import java.util.concurrent.ScheduledExecutorService;
-import java.util.concurrent.TimeUnit;
 import java.util.function.UnaryOperator;
-import java.util.stream.IntStream;
 
 /**
  * Keeps hosted sandboxes. Each is a workspace of the same name, which has its sandbox or what it
@@ -46,25 +39,16 @@ import java.util.stream.IntStream;
 public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private static final System.Logger LOG = System.getLogger(HostedKeeper.class.getName());
 
-  /** As far ahead as an end can be set; longer ones are that long. */
-  private static final Duration TIMEOUT_MAX = Duration.ofDays(365);
-
-  /** After an end that could not be brought about. */
-  private static final Duration END_RETRY = Duration.ofSeconds(10);
-
-  /** Longer than a resumption takes. */
-  private static final Duration RESUME_SPARE = Duration.ofMinutes(5);
-
-  /** How many of one fork are made at once. */
-  private static final int FORKS_AT_ONCE = 4;
-
   private final StateStore store;
   private final Workspaces workspaces;
   private final HostedHost host;
   private final InstantSource clock;
-  private final ScheduledExecutorService alarms = Threads.clock("hosted-ends");
+  private final Alarms alarms;
   private final Map<String, Hosted> all = new ConcurrentHashMap<>();
   private final Chronicle chronicle;
+  private final HostedRows rows;
+  private final Resumption resumption;
+  private final Offspring offspring;
 
   public HostedKeeper(
       StateStore store, Workspaces workspaces, HostedHost host, InstantSource clock) {
@@ -73,15 +57,11 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     this.host = host;
     this.clock = clock;
     this.chronicle = new Chronicle(host, clock);
-    long interval = Chronicle.SAMPLE_INTERVAL.toMillis();
-    var _ =
-        alarms.scheduleWithFixedDelay(
-            () -> {
-              var _ = Threads.virtual("hosted-usage", () -> chronicle.sampleAll(all.values()));
-            },
-            interval,
-            interval,
-            TimeUnit.MILLISECONDS);
+    this.alarms = new Alarms(clock);
+    this.rows = new HostedRows(store);
+    this.resumption = new Resumption(workspaces, host, rows, alarms, clock);
+    this.offspring = new Offspring(host, this::create);
+    alarms.every(Chronicle.SAMPLE_INTERVAL, () -> chronicle.sampleAll(all.values()));
   }
 
   private void note(Hosted hosted, String message, Map<String, String> fields) {
@@ -113,7 +93,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
             Instant.ofEpochMilli(row.startedUnixMillis()),
             Instant.ofEpochMilli(row.endUnixMillis()),
             row.diskOnly());
-    Optional<WorkspaceView> workspace = workspace(hosted);
+    Optional<WorkspaceView> workspace = resumption.workspace(hosted);
     if (workspace.isEmpty()) {
       store.deleteHosted(row.id());
       return Optional.of("removed: the record of hosted sandbox " + row.id() + ", which is gone");
@@ -135,17 +115,6 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     return Optional.empty();
   }
 
-  private Optional<WorkspaceView> workspace(Hosted hosted) {
-    try {
-      return Optional.of(workspaces.get(hosted.workspace()));
-    } catch (ForkdException e) {
-      if (e.code() == ErrorCode.NOT_FOUND) {
-        return Optional.empty();
-      }
-      throw e;
-    }
-  }
-
   @Override
   public HostedView create(HostedSpec spec) {
     return create(spec, spec.snapshot());
@@ -155,14 +124,14 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     HostedDetail detail =
         HostedDetail.of(
             spec,
-            bounded(spec.timeout()),
+            Hosted.bounded(spec.timeout()),
             spec.secured() ? Optional.of(HostedNames.token()) : Optional.empty(),
             host.size(origin));
     Instant now = clock.instant();
     Hosted hosted =
-        new Hosted(HostedNames.id(), detail, now, now.plus(bounded(spec.timeout())), false);
+        new Hosted(HostedNames.id(), detail, now, now.plus(Hosted.bounded(spec.timeout())), false);
     // Its sandbox means nothing once the host has stopped, so neither does this.
-    save(hosted, false);
+    rows.save(hosted, false);
     WorkspaceView workspace;
     try {
       workspace =
@@ -172,7 +141,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
       throw e;
     }
     Instant begin = clock.instant();
-    hosted.runs(workspace.liveSandbox().orElseThrow(), begin, begin.plus(bounded(spec.timeout())));
+    hosted.runs(
+        workspace.liveSandbox().orElseThrow(), begin, begin.plus(Hosted.bounded(spec.timeout())));
     all.put(hosted.id(), hosted);
     chronicle.begin(hosted.id());
     note(hosted, "created", Map.of("from", origin.value(), "end", hosted.end().toString()));
@@ -247,14 +217,14 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     } catch (RuntimeException e) {
       if (!hosted.gone()) {
         // Nobody finds it any more, so nobody would try again.
-        later(hosted, END_RETRY.toMillis(), () -> endQuietly(hosted));
+        alarms.again(hosted, () -> endQuietly(hosted));
       }
       throw e;
     }
   }
 
   private void remove(Hosted hosted) {
-    if (workspace(hosted).isPresent()) {
+    if (resumption.workspace(hosted).isPresent()) {
       workspaces.delete(hosted.workspace());
     }
     store.deleteHosted(hosted.id());
@@ -268,8 +238,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   public void setTimeout(String id, Duration timeout) {
     Hosted hosted = living(id);
     try (Hosted.Turn _ = hosted.turn()) {
-      requireRunning(hosted);
-      endAt(hosted, clock.instant().plus(bounded(timeout)));
+      hosted.requireRunning();
+      endAt(hosted, clock.instant().plus(Hosted.bounded(timeout)));
     }
   }
 
@@ -277,13 +247,13 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   public void extend(String id, Duration timeout) {
     Hosted hosted = living(id);
     try (Hosted.Turn _ = hosted.turn()) {
-      requireRunning(hosted);
+      hosted.requireRunning();
       extend(hosted, timeout);
     }
   }
 
   private void extend(Hosted hosted, Duration timeout) {
-    Instant wanted = clock.instant().plus(bounded(timeout));
+    Instant wanted = clock.instant().plus(Hosted.bounded(timeout));
     if (wanted.isAfter(hosted.end())) {
       endAt(hosted, wanted);
     }
@@ -291,18 +261,9 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   private void endAt(Hosted hosted, Instant end) {
     hosted.endsAt(end);
-    save(hosted, false);
+    rows.save(hosted, false);
     note(hosted, "has another end", Map.of("end", end.toString()));
     arm(hosted);
-  }
-
-  private SandboxId requireRunning(Hosted hosted) {
-    return hosted
-        .sandbox()
-        .orElseThrow(() ->
-            new ForkdException(
-                ErrorCode.FAILED_PRECONDITION,
-                "sandbox " + hosted.id() + " is paused; connect to it first, which resumes it"));
   }
 
   @Override
@@ -339,7 +300,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     }
     hosted.alarm(Optional.empty());
     hosted.paused(clock.instant(), withoutMemory);
-    save(hosted, true);
+    rows.save(hosted, true);
     note(hosted, "paused", Map.of("memory", String.valueOf(!withoutMemory)));
   }
 
@@ -357,82 +318,16 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   }
 
   private SandboxId resume(Hosted hosted, Duration timeout, boolean fresh) {
-    clear(hosted);
-    if (workspace(hosted).isEmpty()) {
+    resumption.clear(hosted);
+    if (resumption.workspace(hosted).isEmpty()) {
       // Somebody has deleted the workspace: nothing is left to resume.
       remove(hosted);
       throw notFound(hosted.id());
     }
-    Instant started = hosted.started();
-    Instant paused = hosted.end();
-    try {
-      return begin(hosted, timeout, fresh);
-    } catch (RuntimeException e) {
-      // Nobody was inside, so all that it did meanwhile may be forgotten.
-      hosted.alarm(Optional.empty());
-      hosted.paused(started, paused);
-      try {
-        clear(hosted);
-        save(hosted, true);
-      } catch (RuntimeException left) {
-        e.addSuppressed(left);
-        later(hosted, END_RETRY.toMillis(), () -> clearQuietly(hosted));
-      }
-      throw e;
-    }
-  }
-
-  private SandboxId begin(Hosted hosted, Duration timeout, boolean fresh) {
-    // Should this process end before all is done, the next one must not find that its time is over.
-    hosted.endsAt(clock.instant().plus(bounded(timeout)).plus(RESUME_SPARE));
-    save(hosted, true);
-    if (fresh && !hosted.diskOnly()) {
-      // Its disk is whole only once what its memory holds for it is written.
-      host.endProcesses(start(hosted));
-      workspaces.suspend(hosted.workspace(), true);
-      hosted.leaves(false);
-      hosted.keepsDiskOnly();
-    }
-    boolean boots = hosted.diskOnly();
-    if (boots) {
-      workspaces.reboot(hosted.workspace());
-    }
-    SandboxId sandbox = start(hosted);
-    Instant now = clock.instant();
-    hosted.lives(now, now.plus(bounded(timeout)));
-    save(hosted, false);
-    arm(hosted);
-    hosted.leaves(false);
-    hosted.goesOn(sandbox);
-    note(hosted, boots ? "booted" : "resumed", Map.of("end", hosted.end().toString()));
-    return sandbox;
-  }
-
-  private SandboxId start(Hosted hosted) {
-    SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
-    hosted.leaves(true);
-    return sandbox;
-  }
-
-  /** Ends what a resumption that failed has left running. */
-  private void clear(Hosted hosted) {
-    if (hosted.leftover()) {
-      if (workspace(hosted).isPresent()) {
-        workspaces.discard(hosted.workspace());
-      }
-      hosted.leaves(false);
-    }
-  }
-
-  private void clearQuietly(Hosted hosted) {
-    try (Hosted.Turn _ = hosted.turn()) {
-      clear(hosted);
-    } catch (RuntimeException e) {
-      if (!hosted.gone()) {
-        LOG.log(System.Logger.Level.WARNING, "clear {0}: {1}", hosted.id(), e.getMessage());
-        later(hosted, END_RETRY.toMillis(), () -> clearQuietly(hosted));
-      }
-    }
+    Resumption.Begun begun =
+        resumption.resume(hosted, Hosted.bounded(timeout), fresh, () -> atEnd(hosted));
+    note(hosted, begun.booted() ? "booted" : "resumed", Map.of("end", hosted.end().toString()));
+    return begun.sandbox();
   }
 
   @Override
@@ -461,16 +356,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   @Override
   public Snapshot snapshot(String id, Optional<Tag> tag, PauseMode mode) {
     Hosted hosted = living(id);
-    Tag wanted = tag.orElseGet(() -> HostedNames.tag("snap"));
-    Snapshot made =
-        switch (mode) {
-          case MEMORY -> {
-            try (Hosted.Turn _ = hosted.turn()) {
-              yield host.branch(requireRunning(hosted), wanted);
-            }
-          }
-          case DISK -> diskOf(hosted, wanted);
-        };
+    Snapshot made = offspring.snapshot(hosted, tag.orElseGet(() -> HostedNames.tag("snap")), mode);
     note(
         hosted,
         "saved as a snapshot",
@@ -478,71 +364,13 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     return made;
   }
 
-  /** Its turn is over once its disk is held: the boot has nothing to do with it any more. */
-  private Snapshot diskOf(Hosted hosted, Tag wanted) {
-    Tag moment = HostedNames.tag("disk");
-    try (Hosted.Turn _ = hosted.turn()) {
-      SandboxId sandbox = requireRunning(hosted);
-      host.writeDisk(sandbox);
-      host.branch(sandbox, moment);
-    }
-    try {
-      return host.reboot(moment, wanted);
-    } finally {
-      host.remove(moment);
-    }
-  }
-
   @Override
   public List<HostedOutcome> fork(
       String id, int count, Duration timeout, UnaryOperator<Map<String, String>> attributes) {
     Hosted hosted = living(id);
-    Tag moment = HostedNames.tag("fork");
-    try (Hosted.Turn _ = hosted.turn()) {
-      host.branch(requireRunning(hosted), moment);
-    }
+    List<HostedOutcome> outcomes = offspring.fork(hosted, count, timeout, attributes);
     note(hosted, "forked", Map.of("count", String.valueOf(count)));
-    HostedSpec like = hosted.detail().spec();
-    try (ExecutorService makers = Threads.virtualExecutor("fork-" + id, FORKS_AT_ONCE)) {
-      List<Future<HostedOutcome>> made =
-          IntStream.range(0, count)
-              .mapToObj(_ -> like(like, timeout, attributes.apply(like.attributes())))
-              .map(spec -> makers.submit(() -> outcome(spec, moment)))
-              .toList();
-      List<HostedOutcome> outcomes = new ArrayList<>();
-      for (Future<HostedOutcome> one : made) {
-        outcomes.add(one.get());
-      }
-      return outcomes;
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while forking " + id, e);
-    } catch (ExecutionException e) {
-      throw new ForkdException(ErrorCode.INTERNAL, "forking " + id, e.getCause());
-    } finally {
-      host.remove(moment);
-    }
-  }
-
-  private static HostedSpec like(
-      HostedSpec source, Duration timeout, Map<String, String> attributes) {
-    return new HostedSpec(
-        source.snapshot(),
-        timeout,
-        source.metadata(),
-        source.env(),
-        attributes,
-        source.atEnd(),
-        source.resumesBySelf(),
-        source.secured());
-  }
-
-  private HostedOutcome outcome(HostedSpec spec, Tag moment) {
-    try {
-      return new HostedOutcome.Made(create(spec, moment));
-    } catch (ForkdException e) {
-      return new HostedOutcome.Failed(e.code(), e.message());
-    }
+    return outcomes;
   }
 
   @Override
@@ -571,33 +399,6 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     return chronicle.samples(id, living(id).sandbox());
   }
 
-  private void arm(Hosted hosted) {
-    // Rounded up: what comes a moment before the end would find that it has not come.
-    long millis = Math.max(0, Duration.between(clock.instant(), hosted.end()).toMillis()) + 1;
-    arm(hosted, millis);
-  }
-
-  private void arm(Hosted hosted, long millis) {
-    later(hosted, millis, () -> atEnd(hosted));
-  }
-
-  /** Takes the place of what was to be done later before. */
-  private void later(Hosted hosted, long millis, Runnable work) {
-    try {
-      hosted.alarm(
-          Optional.of(
-              alarms.schedule(
-                  () -> {
-                    var _ = Threads.virtual("end-" + hosted.id(), work);
-                  },
-                  millis,
-                  TimeUnit.MILLISECONDS)));
-    } catch (RejectedExecutionException e) {
-      // We are closed: the next process sees to it.
-      LOG.log(System.Logger.Level.DEBUG, "no alarm for {0}: {1}", hosted.id(), e.getMessage());
-    }
-  }
-
   /** Its end has come, unless it was moved meanwhile. */
   private void atEnd(Hosted hosted) {
     // Whoever was answered that its end was moved had its turn before this one.
@@ -620,32 +421,16 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
         return;
       }
       LOG.log(System.Logger.Level.WARNING, "the end of {0}: {1}", hosted.id(), e.getMessage());
-      arm(hosted, END_RETRY.toMillis());
+      alarms.again(hosted, () -> atEnd(hosted));
     }
+  }
+
+  private void arm(Hosted hosted) {
+    alarms.atEnd(hosted, () -> atEnd(hosted));
   }
 
   private boolean isOver(Hosted hosted) {
     return hosted.sandbox().isPresent() && !clock.instant().isBefore(hosted.end());
-  }
-
-  private void save(Hosted hosted, boolean durable) {
-    HostedRow row = hosted.row();
-    if (durable) {
-      store.putHosted(row);
-      return;
-    }
-    boolean _ =
-        store.untilHostStops(tx -> {
-          tx.putHosted(row);
-          return true;
-        });
-  }
-
-  private static Duration bounded(Duration timeout) {
-    if (timeout.isNegative()) {
-      return Duration.ZERO;
-    }
-    return timeout.compareTo(TIMEOUT_MAX) > 0 ? TIMEOUT_MAX : timeout;
   }
 
   static ForkdException notFound(String id) {
@@ -659,6 +444,6 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   /** Ends no sandbox: they go on, and the next process takes them up. */
   @Override
   public void close() {
-    alarms.shutdownNow();
+    alarms.close();
   }
 }
