@@ -1,39 +1,13 @@
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
 import { request } from 'node:http'
 import { before, test } from 'node:test'
 import { LIMIT, portRequest, sandbox, until } from './lab.mjs'
+import { SERVER, webSocketEcho } from './server.mjs'
 
 let box
 before(async () => {
   box = await sandbox()
 })
-
-const SERVER = `
-const http = require('http'), crypto = require('crypto')
-const server = http.createServer((req, res) => {
-  let size = 0
-  req.on('data', (d) => (size += d.length))
-  req.on('end', () => {
-    if (req.url === '/big') { res.write(Buffer.alloc(5e6, 'x')); return res.end() }
-    if (req.url === '/slow') { res.write('one'); return setTimeout(() => res.end('two'), 600) }
-    res.setHeader('X-Seen', 'yes')
-    res.statusCode = 207
-    res.end(JSON.stringify({ method: req.method, url: req.url, host: req.headers.host, size, headers: Object.keys(req.headers) }))
-  })
-})
-server.on('upgrade', (req, socket) => {
-  const accept = crypto.createHash('sha1').update(req.headers['sec-websocket-key'] + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').digest('base64')
-  socket.write('HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\nSec-WebSocket-Accept: ' + accept + '\\r\\n\\r\\n')
-  socket.on('data', (frame) => {
-    const mask = frame.subarray(2, 6), text = Buffer.from(frame.subarray(6, 6 + (frame[1] & 127)).map((b, i) => b ^ mask[i % 4]))
-    const answer = Buffer.from('echo ' + text)
-    socket.write(Buffer.concat([Buffer.from([0x81, answer.length]), answer]))
-  })
-  socket.on('error', () => {})
-})
-server.listen(8080)
-`
 
 async function serve(where) {
   await where.files.write('server.js', SERVER)
@@ -73,33 +47,8 @@ test('requests and answers pass through as they are', LIMIT, async () => {
 
 test('a WebSocket passes through', LIMIT, async () => {
   const url = new URL(process.env.E2B_SANDBOX_URL)
-  const answer = await new Promise((done, failed) => {
-    const upgrade = request({
-      host: url.hostname,
-      port: url.port,
-      headers: {
-        Host: `8080-${box.sandboxId}.forkd.test`,
-        Connection: 'Upgrade',
-        Upgrade: 'websocket',
-        'Sec-WebSocket-Version': '13',
-        'Sec-WebSocket-Key': randomBytes(16).toString('base64'),
-      },
-    })
-    upgrade.on('error', failed)
-    upgrade.on('response', (response) => failed(new Error(`answered ${response.statusCode}`)))
-    upgrade.on('upgrade', (response, socket) => {
-      assert.equal(response.statusCode, 101)
-      socket.on('data', (frame) => {
-        done(frame.subarray(2, 2 + frame[1]).toString())
-        socket.destroy()
-      })
-      const mask = Buffer.from([1, 2, 3, 4])
-      const text = Buffer.from('hello').map((byte, i) => byte ^ mask[i % 4])
-      socket.write(Buffer.concat([Buffer.from([0x81, 0x85]), mask, text]))
-    })
-    upgrade.end()
-  })
-  assert.equal(answer, 'echo hello')
+  const where = { host: url.hostname, port: url.port, headers: { Host: `8080-${box.sandboxId}.forkd.test` } }
+  assert.equal(await webSocketEcho(request, where, 'hello'), 'echo hello')
 })
 
 test('a sandbox that is not public wants its token, and its servers see the host they were told', LIMIT, async () => {

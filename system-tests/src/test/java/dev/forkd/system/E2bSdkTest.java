@@ -2,6 +2,7 @@ package dev.forkd.system;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.forkd.api.ApiKey;
 import dev.forkd.api.KnownTemplate;
@@ -17,6 +18,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.regex.Pattern;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
@@ -29,6 +31,14 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(value = 12, unit = TimeUnit.MINUTES)
 class E2bSdkTest {
+  private static final System.Logger LOG = System.getLogger(E2bSdkTest.class.getName());
+
+  /** In the words of npm and pip. */
+  private static final Pattern UNREACHABLE =
+      Pattern.compile(
+          "ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH"
+              + "|NewConnectionError|ConnectTimeoutError|ProxyError|Max retries exceeded");
+
   private static final Path WORK = Path.of("target", "system", "e2b").toAbsolutePath();
   private static final Path PROGRAMS = Path.of("src", "test", "resources", "e2b").toAbsolutePath();
 
@@ -67,7 +77,7 @@ class E2bSdkTest {
     Path folder = WORK.resolve("js");
     copy(PROGRAMS.resolve("js"), folder);
     Files.copy(DOCS, folder.resolve("E2B.md"), StandardCopyOption.REPLACE_EXISTING);
-    run(folder, Map.of(), List.of("npm", "install", "--no-audit", "--no-fund", "--silent"));
+    install(folder, List.of("npm", "install", "--no-audit", "--no-fund", "--loglevel=error"));
     return folder;
   }
 
@@ -79,7 +89,7 @@ class E2bSdkTest {
     if (!Files.exists(venv)) {
       run(folder, Map.of(), List.of("python3", "-m", "venv", venv.toString()));
     }
-    run(folder, Map.of(), List.of(venv + "/bin/pip", "install", "-q", "-r", "requirements.txt"));
+    install(folder, List.of(venv + "/bin/pip", "install", "-q", "-r", "requirements.txt"));
     return folder;
   }
 
@@ -89,7 +99,10 @@ class E2bSdkTest {
     Path folder = pythonFolder();
     List<String> command =
         new ArrayList<>(List.of(folder + "/venv/bin/python", "-m", "unittest", "-v"));
-    command.addAll(programs(folder, ".py", "interpreter"));
+    command.addAll(
+        programs(folder, ".py", "interpreter").stream()
+            .filter(name -> name.startsWith("test_"))
+            .toList());
     withDaemon(KnownTemplate.BASE, environment -> run(folder, environment, command));
   }
 
@@ -97,6 +110,7 @@ class E2bSdkTest {
   @Test
   void wildcardTls() throws Exception {
     Path folder = javaScriptFolder();
+    Path python = pythonFolder();
     Lab.bake(KnownTemplate.BASE);
     try (Daemon daemon = Daemon.start("--tls")) {
       run(
@@ -115,6 +129,19 @@ class E2bSdkTest {
               "--test",
               "--test-reporter=spec",
               "tls.mjs"));
+      // Its resolver is not ours to change: all by one address.
+      run(
+          python,
+          Map.of(
+              "E2B_API_URL",
+              daemon.url(),
+              "E2B_SANDBOX_URL",
+              daemon.url(),
+              "E2B_API_KEY",
+              ApiKey.of(Daemon.TOKEN),
+              "SSL_CERT_FILE",
+              Daemon.CERTIFICATE.toString()),
+          List.of(python + "/venv/bin/python", "-m", "unittest", "-v", "tls"));
     }
   }
 
@@ -201,11 +228,35 @@ class E2bSdkTest {
     if (Integer.parseInt(version.substring(1, version.indexOf('.'))) >= NODE_MIN) {
       return "node";
     }
-    run(folder, Map.of(), List.of("npm", "install", "--no-save", "--silent", "node@22"));
+    install(folder, List.of("npm", "install", "--no-save", "--loglevel=error", "node@22"));
     return folder.resolve("node_modules/node/bin/node").toString();
   }
 
+  /**
+   * Gets what a package registry has. Where none answers, nothing of this class can be tested, and
+   * that is said aloud; whatever else goes wrong is a failure.
+   */
+  private static void install(Path folder, List<String> command)
+      throws IOException, InterruptedException {
+    Outcome outcome = outcome(folder, Map.of(), command);
+    if (outcome.status() != 0 && UNREACHABLE.matcher(outcome.text()).find()) {
+      String why = "E2B'S SDKS ARE NOT TESTED: no package registry answers " + command;
+      LOG.log(System.Logger.Level.ERROR, "{0}: {1}", why, outcome.text());
+      abort(why);
+    }
+    assertThat(outcome.status()).as("%s: %s", command, outcome.text()).isZero();
+  }
+
+  private record Outcome(int status, String text) {}
+
   private static String run(Path folder, Map<String, String> environment, List<String> command)
+      throws IOException, InterruptedException {
+    Outcome outcome = outcome(folder, environment, command);
+    assertThat(outcome.status()).as("%s: %s", command, outcome.text()).isZero();
+    return outcome.text();
+  }
+
+  private static Outcome outcome(Path folder, Map<String, String> environment, List<String> command)
       throws IOException, InterruptedException {
     Path output = Files.createTempFile(folder, "output", ".txt");
     ProcessBuilder builder =
@@ -223,7 +274,6 @@ class E2bSdkTest {
     String text = Files.readString(output, StandardCharsets.UTF_8);
     Files.delete(output);
     assertThat(ended).as("%s hangs: %s", command, text).isTrue();
-    assertThat(process.exitValue()).as("%s: %s", command, text).isZero();
-    return text;
+    return new Outcome(process.exitValue(), text);
   }
 }
