@@ -180,6 +180,7 @@ typedef void work_body(FILE *out, const void *argument);
 void work_error(FILE *out, int error);
 void work_start(struct stream *s, const char *verb, const char *path, work_body *body, const void *argument);
 void work_resume_output(void);
+bool work_reaped(pid_t pid);
 
 /* entry.c */
 json_t *entry_of(const char *path); /* itself; null with errno */

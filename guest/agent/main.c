@@ -47,7 +47,7 @@ static void reap(struct source *self, uint32_t what) {
   int status;
   pid_t pid;
   while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-    if (!eval_reaped(pid, status) && !process_reaped(pid, status)) exec_reaped(pid, status);
+    if (!eval_reaped(pid, status) && !process_reaped(pid, status) && !work_reaped(pid)) exec_reaped(pid, status);
   announce_idle();
 }
 

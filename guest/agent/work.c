@@ -81,9 +81,19 @@ static void work_ready(struct source *source, uint32_t events) {
 
 static void work_credit(struct stream *s) { pump(s->state); }
 
+/* Its number may be another's from now on, though there may be more of it to be read. */
+bool work_reaped(pid_t pid) {
+  for (struct work *w = works; w; w = w->next)
+    if (w->pid == pid) {
+      w->pid = 0;
+      return true;
+    }
+  return false;
+}
+
 static void work_cancel(struct stream *s) {
   struct work *w = s->state;
-  kill(w->pid, SIGKILL);
+  if (w->pid) kill(w->pid, SIGKILL);
   work_free(w);
 }
 
