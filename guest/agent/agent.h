@@ -222,6 +222,7 @@ ssize_t read_file(const char *path, char *into, size_t size);
 void to_hex(const uint8_t *data, size_t size, char *hex);
 bool from_hex(const char *hex, uint8_t *data, size_t size);
 void set_nonblocking(int fd);
+int unread(int fd); /* bytes in a pipe */
 json_t *json_text(const char *text); /* bytes that are not UTF-8 are told as U+FFFD */
 bool find_account(const char *name, struct account *account);
 bool find_group(const char *wanted, gid_t *gid); /* by name or number; a number need not be known */

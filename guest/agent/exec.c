@@ -25,6 +25,7 @@ struct exec {
   int64_t drain_deadline; /* 0: none */
   struct pipe_end {
     struct source source; /* first: a source is cast back to its pipe */
+    int owed; /* in it when the process ended: what that wrote itself */
     struct exec *exec;
     int channel;
   } pipes[3];
@@ -37,6 +38,7 @@ static void close_pipe(struct pipe_end *pipe) {
   loop_remove(&pipe->source);
   close(pipe->source.fd);
   pipe->source.fd = -1;
+  pipe->owed = 0;
 }
 
 static void exec_free(struct exec *e) {
@@ -56,6 +58,7 @@ static void finish_if_over(struct exec *e) {
   if (!e->exited) return;
   bool open = e->pipes[CH_OUT].source.fd >= 0 || e->pipes[CH_ERR].source.fd >= 0;
   if (open && (!e->drain_deadline || now_millis() < e->drain_deadline)) return;
+  if (e->stream && (e->pipes[CH_OUT].owed || e->pipes[CH_ERR].owed)) return;
   struct stream *s = e->stream;
   int status = e->status;
   bool timed_out = e->timed_out;
@@ -86,11 +89,15 @@ static void pump_output(struct pipe_end *pipe) {
     }
     ssize_t n = read(pipe->source.fd, data, room);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
+    if (n < 0 && errno == EAGAIN) {
+      pipe->owed = 0;
+      return;
+    }
     if (n <= 0) {
       close_pipe(pipe);
       return;
     }
+    pipe->owed = n < pipe->owed ? pipe->owed - (int)n : 0;
     if (!e->stream) {
       if ((unheard += (size_t)n) < UNHEARD_BYTES) continue;
       loop_change(&pipe->source, EPOLLIN | EPOLLET); /* told again in the next turn */
@@ -197,6 +204,7 @@ void exec_reaped(pid_t pid, int status) {
     e->exited = true;
     e->status = status;
     e->drain_deadline = now_millis() + DRAIN_MILLIS;
+    for (int i = CH_OUT; i <= CH_ERR; i++) e->pipes[i].owed = unread(e->pipes[i].source.fd);
     if (e->timed_out) kill(-pid, SIGKILL);
     close_pipe(&e->pipes[CH_IN]);
     pump_output(&e->pipes[CH_OUT]);
@@ -222,7 +230,8 @@ void exec_check_deadlines(void) {
     if (e->exited) {
       /* Output that waits for the host's credit is not somebody else's open pipe. */
       bool waits = e->stream && (e->stream->send_credit[CH_OUT] <= 0 ||
-                                 e->stream->send_credit[CH_ERR] <= 0 || channel_crowded());
+                                 e->stream->send_credit[CH_ERR] <= 0 || channel_crowded() ||
+                                 e->pipes[CH_OUT].owed || e->pipes[CH_ERR].owed);
       if (waits && now >= e->drain_deadline) e->drain_deadline = now + DRAIN_MILLIS;
       finish_if_over(e);
     } else if (e->deadline && now >= e->deadline) {

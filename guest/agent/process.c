@@ -48,6 +48,7 @@ struct process {
   int64_t deadline, drain_deadline; /* 0: none */
   struct pipe_end {
     struct source source; /* first: a source is cast back to its pipe */
+    int owed; /* in it when the process ended: what that wrote itself */
     struct process *process;
     int channel;
   } pipes[3]; /* of a terminal, the master is the output's, and input goes there too */
@@ -71,6 +72,7 @@ static void close_pipe(struct pipe_end *pipe) {
   loop_remove(&pipe->source);
   close(pipe->source.fd);
   pipe->source.fd = -1;
+  pipe->owed = 0;
 }
 
 static int input_fd(const struct process *p) { return p->pipes[p->terminal ? CH_OUT : CH_IN].source.fd; }
@@ -125,6 +127,7 @@ static bool finish_if_over(struct process *p) {
   if (!p->exited) return false;
   bool open = p->pipes[CH_OUT].source.fd >= 0 || p->pipes[CH_ERR].source.fd >= 0;
   if (open && (!p->drain_deadline || now_millis() < p->drain_deadline)) return false;
+  if (p->listeners && (p->pipes[CH_OUT].owed || p->pipes[CH_ERR].owed)) return false;
   while (p->inputs) input_over(p->inputs, "has ended before it read all");
   struct ended *end = &exits[next_exit++ % MAX_EXITS];
   free(end->label);
@@ -159,11 +162,15 @@ static void pump_output(struct pipe_end *pipe) {
     if (p->listeners && (room <= 0 || channel_crowded())) return;
     ssize_t n = read(pipe->source.fd, data, p->listeners ? (size_t)room : sizeof data);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
+    if (n < 0 && errno == EAGAIN) {
+      pipe->owed = 0;
+      return;
+    }
     if (n <= 0) { /* of a terminal: EIO, when nobody has its other side any more */
       close_pipe(pipe);
       return;
     }
+    pipe->owed = n < pipe->owed ? pipe->owed - (int)n : 0;
     if (!p->listeners) {
       if ((unheard += (size_t)n) < UNHEARD_BYTES) continue;
       loop_change(&pipe->source, (p->terminal ? EPOLLIN | EPOLLOUT : EPOLLIN) | EPOLLET); /* told again in the next turn */
@@ -514,6 +521,7 @@ bool process_reaped(pid_t pid, int status) {
     p->exited = true;
     p->status = status;
     p->drain_deadline = now_millis() + DRAIN_MILLIS;
+    for (int i = CH_OUT; i <= CH_ERR; i++) p->pipes[i].owed = unread(p->pipes[i].source.fd);
     if (p->timed_out) kill(-pid, SIGKILL);
     close_pipe(&p->pipes[CH_IN]);
     pump_outputs(p);
@@ -537,7 +545,8 @@ void process_check_deadlines(void) {
     next = p->next;
     if (p->exited) {
       /* Output that waits for a host's credit is not somebody else's open pipe. */
-      bool waits = p->listeners && (credit(p, CH_OUT) <= 0 || credit(p, CH_ERR) <= 0 || channel_crowded());
+      bool waits = p->listeners && (credit(p, CH_OUT) <= 0 || credit(p, CH_ERR) <= 0 || channel_crowded() ||
+                                    p->pipes[CH_OUT].owed || p->pipes[CH_ERR].owed);
       if (waits && now >= p->drain_deadline) p->drain_deadline = now + DRAIN_MILLIS;
       finish_if_over(p);
     } else if (p->deadline && now >= p->deadline) {

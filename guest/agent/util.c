@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/reboot.h>
 #include <time.h>
 #include <unistd.h>
@@ -152,6 +153,11 @@ bool find_account(const char *wanted, struct account *account) {
   }
   if (file) fclose(file);
   return found;
+}
+
+int unread(int fd) {
+  int bytes = 0;
+  return fd >= 0 && !ioctl(fd, FIONREAD, &bytes) ? bytes : 0;
 }
 
 void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
