@@ -212,7 +212,7 @@ public final class Workbench implements AutoCloseable {
             MEMORY_MIB,
             DISK_BYTES,
             List.of(image),
-            List.of(new LayerRef(rootId, "raw")),
+            List.of(new LayerRef(rootId, "raw", OptionalLong.empty(), Optional.empty())),
             SnapshotFiles.sha256(devices),
             TOKEN,
             true,
