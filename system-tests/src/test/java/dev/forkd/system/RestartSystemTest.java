@@ -154,8 +154,8 @@ class RestartSystemTest {
           .isInstanceOf(ForkdApiException.class);
       await()
           .untilAsserted(() ->
-              assertThat(greedy.refresh().failure().orElseThrow())
-                  .contains("memory limit of 160 MiB"));
+              assertThat(greedy.refresh().failure())
+                  .hasValueSatisfying(why -> assertThat(why).contains("memory limit of 160 MiB")));
       // Its reason is there for the next daemon as well.
       daemon.kill();
     }
