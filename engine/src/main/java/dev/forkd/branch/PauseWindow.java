@@ -1,5 +1,6 @@
 package dev.forkd.branch;
 
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
 import dev.forkd.guest.FreezeResult;
@@ -123,8 +124,8 @@ final class PauseWindow {
     ForkdException last = why;
     for (int attempt = 1; attempt < ATTEMPTS && source.alive(); attempt++) {
       LockSupport.parkNanos(AGAIN.toNanos() * attempt);
-      try (Sandbox.Session session = source.enter()) {
-        session.agent().thaw(FREEZE_TIMEOUT);
+      try {
+        thawAgain();
         return;
       } catch (ForkdException e) {
         last = e;
@@ -133,5 +134,17 @@ final class PauseWindow {
     // The guest is not answering at all; the next request to it says so with its own words.
     System.getLogger(PauseWindow.class.getName())
         .log(System.Logger.Level.WARNING, "thaw of {0}: {1}", source.id(), last.message());
+  }
+
+  private void thawAgain() {
+    try (Sandbox.Session session = source.enter()) {
+      session.agent().thaw(FREEZE_TIMEOUT);
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.ABORTED) {
+        throw e;
+      }
+      // Requests are kept out while a workspace is suspended, which may fail yet.
+      grip.agent().thaw(FREEZE_TIMEOUT);
+    }
   }
 }
