@@ -8,6 +8,7 @@ import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BooleanSupplier;
 
 /**
@@ -20,7 +21,10 @@ final class GuestClock {
   /** Largest difference between host and guest clock that is taken for right. */
   static final Duration ERROR_MAX = Duration.ofMillis(50);
 
-  private static final int ATTEMPTS = 10;
+  /** Between two there is a pause, longer each time: who asks more often makes it no better. */
+  private static final int ATTEMPTS = 6;
+
+  private static final Duration PAUSE = Duration.ofMillis(50);
   private static final Duration TIMEOUT = Duration.ofSeconds(10);
 
   private final String id;
@@ -61,7 +65,7 @@ final class GuestClock {
           "clock-" + id,
           () -> {
             try {
-              stepBefore(() -> agent.status(TIMEOUT));
+              stepUntilRight();
             } catch (ForkdException e) {
               // It was paused, or has ended: the next step finds out.
               log(System.Logger.Level.DEBUG, e.message());
@@ -75,18 +79,16 @@ final class GuestClock {
   /**
    * Sets the clock until it is known to be right. One that is still not after several attempts is
    * told in the log: the guest goes on with the best there is.
-   *
-   * @param question asks the guest something and waits for the answer; it may be asked again
-   * @throws ForkdException when the guest does not answer
    */
-  void stepBefore(Runnable question) {
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+  private void stepUntilRight() {
+    for (int attempt = 1; attempt <= ATTEMPTS; attempt++) {
       long begin = System.nanoTime();
       agent.clock(Handshake.unixNanos());
-      question.run();
+      var _ = agent.status(TIMEOUT);
       if (System.nanoTime() - begin <= ERROR_MAX.toNanos()) {
         return;
       }
+      LockSupport.parkNanos(PAUSE.toNanos() * attempt);
     }
     log(
         System.Logger.Level.WARNING,

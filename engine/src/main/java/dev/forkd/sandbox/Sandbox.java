@@ -342,7 +342,8 @@ public final class Sandbox {
       try (pass) {
         agent.awaitSync(SYNC_TIMEOUT);
         resynchronizing = false;
-        guestClock.stepBefore(() -> agent.thaw(SYNC_TIMEOUT));
+        guestClock.step();
+        agent.thaw(SYNC_TIMEOUT);
       }
     } finally {
       resynchronizing = false;
