@@ -12,6 +12,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
@@ -23,10 +24,12 @@ import java.util.stream.Stream;
  * counts is that the files are there, wherever they came from.
  */
 public final class HostPackages {
+  private static final String QEMU = "qemu-system-x86_64";
+
   /** What everybody needs. */
   public static final List<HostPackage> COMMON =
       List.of(
-          need("qemu-system-x86", "runs the microVMs", "qemu-system-x86_64"),
+          need("qemu-system-x86", "runs the microVMs", QEMU),
           need("qemu-utils", "makes disk layers", "qemu-img"),
           need("mmdebstrap", "makes root images from packages", "mmdebstrap"),
           need("e2fsprogs", "makes file systems", "mke2fs"),
@@ -65,8 +68,14 @@ public final class HostPackages {
     this.present = present;
   }
 
-  public static HostPackages ofThisHost() {
-    return new HostPackages(runsAsRoot(), HostPackages::isPresent);
+  /**
+   * This host's.
+   *
+   * @param environment programs are looked for in its PATH; its FORKD_QEMU stands in for the host's
+   *     QEMU
+   */
+  public static HostPackages ofThisHost(Map<String, String> environment) {
+    return new HostPackages(runsAsRoot(), file -> isPresent(file, environment, SYSTEM_FOLDERS));
   }
 
   public List<HostPackage> needed() {
@@ -220,14 +229,17 @@ public final class HostPackages {
     return new HostPackage(name, List.of(files), purpose);
   }
 
-  private static boolean isPresent(String file) {
+  static boolean isPresent(
+      String file, Map<String, String> environment, List<String> systemFolders) {
     if (file.startsWith("/")) {
       return Files.exists(Path.of(file));
     }
-    String path = System.getenv("PATH");
+    if (file.equals(QEMU) && !environment.getOrDefault("FORKD_QEMU", "").isBlank()) {
+      return true; // Whether that one runs is found out by trying; a package would not mend it.
+    }
     Stream<String> own =
-        path == null ? Stream.empty() : Stream.of(path.split(File.pathSeparator, -1));
-    return Stream.concat(own.filter(folder -> folder.startsWith("/")), SYSTEM_FOLDERS.stream())
+        Stream.of(environment.getOrDefault("PATH", "").split(File.pathSeparator, -1));
+    return Stream.concat(own.filter(folder -> folder.startsWith("/")), systemFolders.stream())
         .anyMatch(folder -> Files.isExecutable(Path.of(folder, file)));
   }
 }

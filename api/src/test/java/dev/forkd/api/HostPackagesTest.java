@@ -3,10 +3,14 @@ package dev.forkd.api;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 
 /** Which packages are found missing, how they would be installed, and that nobody is overruled. */
 class HostPackagesTest {
@@ -28,6 +32,25 @@ class HostPackagesTest {
         new HostPackages(
             true, file -> file.equals("/usr/lib64/libc.a") || !file.contains("libc.a"));
     assertThat(host.missing()).isEmpty();
+  }
+
+  /** Programs are found by PATH and in the system's folders; FORKD_QEMU makes QEMU's needless. */
+  @Test
+  void programsAreLookedForWhereTheEnvironmentSays(@TempDir Path folder) throws Exception {
+    Path tool = Files.createFile(folder.resolve("mke2fs"));
+    Files.createFile(folder.resolve("xz"));
+    assertThat(tool.toFile().setExecutable(true)).isTrue();
+    List<String> none = List.of();
+    List<String> ours = List.of(folder.toString());
+    assertThat(HostPackages.isPresent("mke2fs", Map.of(), none)).isFalse();
+    assertThat(HostPackages.isPresent("mke2fs", Map.of(), ours)).isTrue();
+    assertThat(HostPackages.isPresent("mke2fs", Map.of("PATH", "x:" + folder), none)).isTrue();
+    assertThat(HostPackages.isPresent("xz", Map.of(), ours)).as("not executable").isFalse();
+    assertThat(HostPackages.isPresent(tool.toString(), Map.of(), none)).isTrue();
+    String qemu = "qemu-system-x86_64";
+    assertThat(HostPackages.isPresent(qemu, Map.of("FORKD_QEMU", " "), none)).isFalse();
+    assertThat(HostPackages.isPresent(qemu, Map.of("FORKD_QEMU", "/opt/qemu"), none)).isTrue();
+    assertThat(HostPackages.isPresent("gcc", Map.of("FORKD_QEMU", "/opt/qemu"), none)).isFalse();
   }
 
   @Test

@@ -49,7 +49,7 @@ final class HostChecks {
     List<Check> checks = new ArrayList<>();
     checks.add(platform(System.getProperty("os.name"), System.getProperty("os.arch")));
     checks.add(jdk(Runtime.version()));
-    checks.add(packages(HostPackages.ofThisHost()));
+    checks.add(packages(HostPackages.ofThisHost(environment)));
     checks.addAll(vmm());
     checks.add(cgroups(Cgroup.probe()));
     checks.addAll(guest());

@@ -61,7 +61,7 @@ final class QuickstartCommand implements Callable<Integer> {
   }
 
   private Quickstart.Done<Integer> installMissing(PrintWriter err) {
-    HostPackages packages = HostPackages.ofThisHost();
+    HostPackages packages = HostPackages.ofThisHost(System.getenv());
     List<HostPackage> missing = packages.missing();
     if (!missing.isEmpty()) {
       String names = missing.stream().map(HostPackage::name).collect(Collectors.joining(" "));
