@@ -1,10 +1,9 @@
 import java.io.BufferedReader;
-import java.io.ByteArrayOutputStream;
+import java.io.FileInputStream;
+import java.io.FileOutputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
-import java.io.OutputStream;
 import java.io.PrintStream;
-import java.io.FileOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -29,7 +28,7 @@ import jdk.jshell.spi.ExecutionEnv;
 
 /**
  * Java that stays: a JShell whose variables, methods, classes and imports live from run to run. Code is run in this very process,
- * which needs no second virtual machine. Lines of JSON on standard input and output; see lines.py.
+ * which needs no second virtual machine. Lines of JSON on two descriptors, whose numbers are the arguments; see lines.py.
  */
 public final class JavaKernel {
   private static final List<String> IMPORTS =
@@ -55,22 +54,28 @@ public final class JavaKernel {
     }
   }
 
-  private JavaKernel(PrintStream protocol) {
+  private JavaKernel(PrintStream protocol) throws IOException {
     this.protocol = protocol;
-    System.setOut(new PrintStream(new Told("stdout"), true, StandardCharsets.UTF_8));
-    System.setErr(new PrintStream(new Told("stderr"), true, StandardCharsets.UTF_8));
+    System.setOut(opened("1"));
+    System.setErr(opened("2"));
     shell = JShell.builder().executionEngine(new Here(), new HashMap<>()).build();
     IMPORTS.forEach(name -> shell.eval("import " + name + ";"));
   }
 
+  /** Opened again: a child that makes its own non-blocking does not make this so. The JDK closes what is above 2 in children. */
+  private static PrintStream opened(String descriptor) throws IOException {
+    return new PrintStream(new FileOutputStream("/proc/self/fd/" + descriptor), true, StandardCharsets.UTF_8);
+  }
+
   public static void main(String[] args) throws IOException {
-    PrintStream protocol = new PrintStream(new FileOutputStream(java.io.FileDescriptor.out), false, StandardCharsets.UTF_8);
-    JavaKernel kernel = new JavaKernel(protocol);
+    BufferedReader in =
+        new BufferedReader(new InputStreamReader(new FileInputStream("/proc/self/fd/" + args[0]), StandardCharsets.UTF_8));
+    JavaKernel kernel = new JavaKernel(opened(args[1]));
     sun.misc.Signal.handle(new sun.misc.Signal("INT"), signal -> kernel.interrupt());
-    kernel.say("{\"type\":\"done\"}");
-    BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
     for (String line = in.readLine(); line != null; line = in.readLine()) {
-      kernel.answer(Json.read(line));
+      Map<String, Object> ask = Json.read(line);
+      kernel.say("{\"type\":\"begin\",\"id\":" + ask.get("id") + "}");
+      kernel.answer(ask);
       kernel.say("{\"type\":\"done\"}");
     }
     System.exit(0);
@@ -210,34 +215,6 @@ public final class JavaKernel {
 
   private void error(String name, String value, String traceback) {
     say("{\"type\":\"error\",\"name\":" + Json.text(name) + ",\"value\":" + Json.text(value) + ",\"traceback\":" + Json.text(traceback) + "}");
-  }
-
-  /** What the code prints. */
-  private final class Told extends OutputStream {
-    private final String kind;
-    private final ByteArrayOutputStream pending = new ByteArrayOutputStream();
-
-    Told(String kind) {
-      this.kind = kind;
-    }
-
-    @Override
-    public synchronized void write(int b) {
-      pending.write(b);
-    }
-
-    @Override
-    public synchronized void write(byte[] bytes, int from, int size) {
-      pending.write(bytes, from, size);
-    }
-
-    @Override
-    public synchronized void flush() {
-      if (pending.size() > 0) {
-        say("{\"type\":\"" + kind + "\",\"text\":" + Json.text(pending.toString(StandardCharsets.UTF_8)) + "}");
-        pending.reset();
-      }
-    }
   }
 
   /** Objects of strings and objects: all that is asked here. The JDK has no JSON of its own. */

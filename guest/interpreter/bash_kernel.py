@@ -3,14 +3,14 @@
 import fcntl
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
 
-CHUNK = 65536
-protocol = os.fdopen(os.dup(1), "w", encoding="utf-8")
-os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+asks, says = map(int, sys.argv[-2:])
+os.set_inheritable(asks, False)
+os.set_inheritable(says, False)
+protocol = os.fdopen(says, "w", encoding="utf-8")
 
 
 def say(event):
@@ -21,92 +21,83 @@ def say(event):
 class Shell:
     """Code goes in by descriptor 3, statuses come out by 4; 1 and 2 are the code's own."""
 
-    # What is read is one command for each run, ended by a NUL: it may have any lines in it.
+    # What is read is one command for each run, ended by a NUL: it may have any lines in it. An interrupt leaves all functions, one
+    # after the other, then all loops but ours; with extdebug the command at which that is done is not run.
     LOOP = r"""
-trap : INT
-while IFS= read -r -d '' -u 3 __code; do
-  eval "$__code" 3<&- 4>&- </dev/null
-  printf '%s\0' "$?" >&4
+__forkd_busy=
+__forkd_leave='[ -n "${FUNCNAME-}" ] && return 130; trap - DEBUG; ! continue 1000'
+trap '[ -n "$__forkd_busy" ] && { shopt -s extdebug; set -T; trap -- "$__forkd_leave" DEBUG; eval "$__forkd_leave"; }' INT
+while :; do
+  printf '%s %s\0' "$__forkd_busy" "$?" >&4
+  shopt -u extdebug
+  set +T
+  __forkd_busy=
+  IFS= read -r -d '' -u 3 __forkd_code || exit
+  __forkd_busy=${__forkd_code%% *}
+  eval "${__forkd_code#* }" 3<&- 4>&- </dev/null
 done
 """
 
     def __init__(self):
         code_read, self.code = os.pipe()
         self.status, status_write = os.pipe()
-        self.out, out_write = os.pipe()
-        self.err, err_write = os.pipe()
 
         def descriptors():
             # Out of the way first: one may sit where another one is to go.
-            moved = [(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 20), target)
-                     for source, target in ((code_read, 3), (status_write, 4), (out_write, 1), (err_write, 2))]
+            moved = [(fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, 20), target) for source, target in ((code_read, 3), (status_write, 4))]
             for source, target in moved:
                 os.dup2(source, target)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         self.process = subprocess.Popen(
-            ["/bin/bash", "--noprofile", "--norc", "-c", self.LOOP], stdin=subprocess.DEVNULL, close_fds=False, preexec_fn=descriptors)
-        for fd in (code_read, status_write, out_write, err_write):
-            os.close(fd)
-        for fd in (self.out, self.err, self.status):
-            os.set_blocking(fd, False)
-        self.count = 0
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(self.out, selectors.EVENT_READ, "stdout")
-        self.selector.register(self.err, selectors.EVENT_READ, "stderr")
-        self.selector.register(self.status, selectors.EVENT_READ, "status")
+            ["setpriv", "--pdeathsig", "KILL", "/bin/bash", "--noprofile", "--norc", "-c", self.LOOP],
+            stdin=subprocess.DEVNULL, close_fds=False, preexec_fn=descriptors)
+        os.close(code_read)
+        os.close(status_write)
+        self.count = self.asked = 0
         self.interrupted = False
+        self.answer = b""
+        self.await_status("")
 
     def close(self):
-        self.selector.close()
-        for fd in (self.code, self.status, self.out, self.err):
-            os.close(fd)
+        os.close(self.code)
+        os.close(self.status)
 
     def send(self, code):
         data = code.replace("\0", "").encode() + b"\0"
         while data:
             data = data[os.write(self.code, data):]
 
-    def drain(self, fd, kind):
+    def await_status(self, wanted):
+        """None when the shell has ended."""
         while True:
-            try:
-                chunk = os.read(fd, CHUNK)
-            except BlockingIOError:
-                return
-            if not chunk:
-                return
-            say({"type": kind, "text": chunk.decode("utf-8", "replace")})
+            while b"\0" in self.answer:
+                one, self.answer = self.answer.split(b"\0", 1)
+                number, status = one.decode().split(" ")
+                if number == wanted:
+                    return int(status)
+            piece = os.read(self.status, 64)
+            if not piece:
+                return None
+            self.answer += piece
 
-    def run(self, code, quiet=False):
+    def run(self, code):
         """The status it ended with; none when the shell has ended."""
-        self.send(code)
-        answer = b""
-        while True:
-            for key, _ in self.selector.select():
-                if key.data != "status":
-                    self.drain(key.fd, key.data)
-                    continue
-                piece = os.read(key.fd, 64)
-                if not piece:
-                    self.drain(self.out, "stdout")
-                    self.drain(self.err, "stderr")
-                    return None
-                answer += piece
-            if answer.endswith(b"\0"):
-                if not quiet:
-                    self.drain(self.out, "stdout")
-                    self.drain(self.err, "stderr")
-                return int(answer[:-1])
+        self.asked += 1
+        try:
+            self.send(f"{self.asked} {code}")
+        except BrokenPipeError:
+            return None
+        return self.await_status(str(self.asked))
 
 
 shell = None
 
 
 def interrupt(*_):
-    """Whatever the shell runs; the shell itself takes no notice."""
+    """Comes to the shell and what it runs as well; see lines.py."""
     if shell is not None:
         shell.interrupted = True
-        subprocess.run(["pkill", "-INT", "-P", str(shell.process.pid)], check=False)
-        os.kill(shell.process.pid, signal.SIGINT)
 
 
 def quoted(text):
@@ -132,9 +123,9 @@ def main():
     global shell
     signal.signal(signal.SIGINT, interrupt)
     shell = Shell()
-    say({"type": "done"})
-    for line in sys.stdin:
+    for line in os.fdopen(asks, encoding="utf-8"):
         ask = json.loads(line)
+        say({"type": "begin", "id": ask["id"]})
         if ask["do"] == "run":
             shell.count += 1
             shell.interrupted = False
@@ -150,9 +141,9 @@ def main():
             elif status:
                 say({"type": "error", "name": "ExitStatus", "value": str(status), "traceback": f"exit status {status}"})
         elif ask["do"] == "environment":
-            shell.run(exports(ask["env"]), quiet=True)
+            shell.run(exports(ask["env"]))
         elif ask["do"] == "reseed":
-            shell.run(f"RANDOM={int.from_bytes(os.urandom(2), 'little')}", quiet=True)
+            shell.run(f"RANDOM={int.from_bytes(os.urandom(2), 'little')}")
         elif ask["do"] == "forget":
             shell.count = 0
         say({"type": "done"})

@@ -32,8 +32,10 @@ class Running:
 
 
 class Context:
-    def __init__(self, name, language, cwd, kernel):
+    def __init__(self, name, language, cwd, kernels, kernel):
         self.name = name
+        self.kernels = kernels
+        self.removed = False
         self.language = language
         self.cwd = cwd
         self.kernel = kernel
@@ -45,10 +47,18 @@ class Context:
     def begin(self):
         return Running(self)
 
+    async def ready(self):
+        """In its turn: starts a kernel in the place of one that has been stopped."""
+        if self.kernel.stopped and not self.removed:
+            self.kernel = await self.kernels.start(self.language, self.cwd)
+            if self.removed:
+                await self.kernel.stop()
+
     async def run(self, running, code, env, environment, tell):
         async with self.turn:
             if running.given_up:
                 return
+            await self.ready()
             running.active = True
             try:
                 await self.kernel.execute(code, env, environment, tell)
@@ -58,7 +68,17 @@ class Context:
     async def rehearse(self, code, tell):
         """Runs code that is not to be counted."""
         async with self.turn:
+            await self.ready()
             await self.kernel.rehearse(code, tell)
+
+    async def restart(self):
+        await self.kernel.stop()
+        async with self.turn:
+            await self.ready()
+
+    async def remove(self):
+        self.removed = True
+        await self.kernel.stop()
 
 
 class Contexts:
@@ -66,6 +86,7 @@ class Contexts:
         self.kernels = kernels
         self.known = {}
         self.defaults = {}
+        self.beginning = 0
         self.starting = asyncio.Lock()
 
     def all(self):
@@ -112,19 +133,21 @@ class Contexts:
             raise Refused(400, f"language '{language}' is not known here; there are {', '.join(self.kernels.names())}")
         if not os.path.isdir(cwd):
             raise Refused(400, f"cwd '{cwd}' does not exist")
-        if len(self.known) >= CONTEXTS_MAX:
+        if len(self.known) + self.beginning >= CONTEXTS_MAX:
             raise Refused(429, f"there are {CONTEXTS_MAX} contexts already; remove some first")
-        context = Context(str(uuid.uuid4()), language, cwd, await self.kernels.start(language, cwd))
+        self.beginning += 1
+        try:
+            kernel = await self.kernels.start(language, cwd)
+        finally:
+            self.beginning -= 1
+        context = Context(str(uuid.uuid4()), language, cwd, self.kernels, kernel)
         self.known[context.name] = context
         return context
 
     async def remove(self, name):
         context = self.require(name)
         del self.known[name]
-        await context.kernel.stop()
+        await context.remove()
 
     async def restart(self, name):
-        context = self.require(name)
-        old = context.kernel
-        await old.stop()
-        context.kernel = await self.kernels.start(context.language, context.cwd)
+        await self.require(name).restart()

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -12,6 +11,9 @@ import time
 import zmq
 from jupyter_client.session import Session
 from zmq.eventloop.zmqstream import ZMQStream
+
+from kernels import DONE, Kernel, in_background, nobody
+from outlets import Outlets
 
 START_SECONDS = 60
 FIRST_PATIENCE_SECONDS = 0.2
@@ -49,28 +51,31 @@ class PythonKernels:
         self.started = asyncio.Queue()
         self.kernels = {}
 
-    async def start(self, cwd):
+    def kernel(self, cwd):
+        return PythonKernel(self, cwd)
+
+    async def begin(self, kernel, folder, file):
+        """The number of a new process, which is that kernel."""
         async with self.starting:
             if self.parent is None or self.parent.returncode is not None:
                 await self._start_parent()
-            folder = tempfile.mkdtemp(prefix="forkd-kernel-")
-            file = os.path.join(folder, "connection.json")
-            with open(file, "w", encoding="ascii") as out:
-                json.dump({
-                    "transport": "ipc", "ip": os.path.join(folder, "s"), "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4,
-                    "hb_port": 5, "key": "", "signature_scheme": "hmac-sha256"}, out)
-            self.parent.stdin.write(json.dumps({"file": file, "cwd": cwd}).encode() + b"\n")
-            pid = await asyncio.wait_for(self.started.get(), START_SECONDS)
-            kernel = PythonKernel(self, folder, cwd, pid)
-            self.kernels[pid] = kernel
-        await kernel.connect()
-        return kernel
+            self.parent.stdin.write(json.dumps({"file": file, "cwd": kernel.cwd, "out": f"{folder}/out", "err": f"{folder}/err"}).encode() + b"\n")
+            end = time.monotonic() + START_SECONDS
+            while True:
+                told = await asyncio.wait_for(self.started.get(), max(0, end - time.monotonic()))
+                if told is None:
+                    raise RuntimeError("the process that forks python kernels has ended")
+                if told["file"] == file:  # Not one that came too late for somebody else.
+                    self.kernels[told["started"]] = kernel
+                    return told["started"]
 
     async def _start_parent(self):
+        while not self.started.empty():
+            self.started.get_nowait()
         self.parent = await asyncio.create_subprocess_exec(
             sys.executable, os.path.join(self.home, "python_kernel.py"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE)
         await asyncio.wait_for(self.parent.stdout.readline(), START_SECONDS * 3)
-        asyncio.ensure_future(self._listen(self.parent))
+        in_background(self._listen(self.parent))
 
     async def _listen(self, parent):
         while True:
@@ -79,27 +84,44 @@ class PythonKernels:
                 break
             told = json.loads(line)
             if "started" in told:
-                self.started.put_nowait(told["started"])
+                self.started.put_nowait(told)
             else:
-                kernel = self.kernels.pop(told.get("ended"), None)
-                if kernel is not None:
-                    kernel.has_ended()
+                self._has_ended(told.get("ended"))
         await parent.wait()
-        for kernel in list(self.kernels.values()):
+        self.started.put_nowait(None)
+        for pid in list(self.kernels):  # They end with it.
+            self._has_ended(pid)
+
+    def _has_ended(self, pid):
+        kernel = self.kernels.pop(pid, None)
+        if kernel is not None and kernel.pid == pid:
             kernel.has_ended()
-        self.kernels.clear()
 
 
-class PythonKernel:
-    def __init__(self, makers, folder, cwd, pid):
+class PythonKernel(Kernel):
+    def __init__(self, makers, cwd):
+        super().__init__("python", cwd)
         self.makers = makers
-        self.cwd = cwd
-        self.waiting = None
-        self._take(folder, pid)
+        self.folder = None
+        self.shell = self.iopub = None
+        self.message = None
+        self.answered = self.idle = False
+        self.paused = False
 
-    def _take(self, folder, pid):
-        self.folder = folder
-        self.pid = pid
+    async def _begin(self):
+        self.folder = folder = tempfile.mkdtemp(prefix="forkd-kernel-")
+        file = os.path.join(folder, "connection.json")
+        with open(file, "w", encoding="ascii") as out:
+            json.dump({
+                "transport": "ipc", "ip": os.path.join(folder, "s"), "shell_port": 1, "iopub_port": 2, "stdin_port": 3, "control_port": 4,
+                "hb_port": 5, "key": "", "signature_scheme": "hmac-sha256"}, out)
+        outlets = []
+        for name in ("out", "err"):
+            os.mkfifo(os.path.join(folder, name), 0o600)
+            # For writing as well: it does not end whoever comes and goes at its other end.
+            outlets.append(os.open(os.path.join(folder, name), os.O_RDWR | os.O_NONBLOCK))
+        self.outlets = Outlets(*outlets)
+        self.pid = await self.makers.begin(self, folder, file)
         self.ended = False
         self.session = Session(key=b"", username="user")
         context = zmq.Context.instance()
@@ -107,6 +129,11 @@ class PythonKernel:
         self.iopub = ZMQStream(self._socket(context, zmq.SUB, 2))
         self.iopub.setsockopt(zmq.SUBSCRIBE, b"")
         self.shell.on_recv(lambda frames: self._received(frames, True))
+        self._hear()
+        await self._connect()
+
+    def _hear(self):
+        self.paused = False
         self.iopub.on_recv(lambda frames: self._received(frames, False))
 
     def _socket(self, context, kind, port):
@@ -117,115 +144,96 @@ class PythonKernel:
         return socket
 
     def _received(self, frames, answer):
-        _, parts = self.session.feed_identities(frames)
-        message = self.session.deserialize(parts)
-        waiting = self.waiting
-        if waiting is None or message["parent_header"].get("msg_id") != waiting["id"]:
+        channel = self.channel
+        try:
+            _, parts = self.session.feed_identities(frames)
+            message = self.session.deserialize(parts)
+            if channel is None or message["parent_header"].get("msg_id") != self.message:
+                return
+            kind, content = message["header"]["msg_type"], message["content"]
+            if answer:
+                self.answered = True
+            elif kind == "status":
+                self.idle |= content["execution_state"] == "idle"
+            else:
+                self._put(kind, content, channel)
+        except (ValueError, KeyError, TypeError, IndexError) as e:
+            self.misbehaves(f"wrote something else to its sockets than Jupyter's protocol ({type(e).__name__}) and was replaced")
             return
-        kind, content = message["header"]["msg_type"], message["content"]
-        if answer:
-            waiting["answered"] = True
-        elif kind == "status":
-            waiting["idle"] |= content["execution_state"] == "idle"
-        else:
-            self._tell(kind, content, waiting["tell"])
-        if waiting["answered"] and waiting["idle"] and not waiting["end"].done():
-            waiting["end"].set_result(True)
+        if self.answered and self.idle:
+            channel.finish(DONE)
+        elif channel.full() and not self.paused:
+            # Nobody takes it so fast.
+            self.paused = True
+            self.iopub.stop_on_recv()
 
     @staticmethod
-    def _tell(kind, content, tell):
+    def _put(kind, content, channel):
         if kind == "execute_input":
-            tell({"type": "number_of_executions", "execution_count": content["execution_count"]})
-        elif kind == "stream":
-            tell({"type": content["name"], "text": content["text"], "timestamp": time.time_ns() // 1000})
+            channel.put({"type": "number_of_executions", "execution_count": content["execution_count"]})
         elif kind in ("execute_result", "display_data"):
-            tell(result(content, kind == "execute_result"))
+            channel.put(result(content, kind == "execute_result"))
         elif kind == "error":
-            tell({"type": "error", "name": content["ename"], "value": content["evalue"], "traceback": "\n".join(content["traceback"])})
+            channel.put({"type": "error", "name": content["ename"], "value": content["evalue"], "traceback": "\n".join(content["traceback"])})
 
-    def has_ended(self):
-        self.ended = True
-        if self.waiting is not None and not self.waiting["end"].done():
-            self.waiting["end"].set_result(False)
-
-    async def connect(self):
-        """Waits until it answers and its output is heard: a subscription takes a moment."""
+    async def _connect(self):
+        """Waits until it answers and is heard: a subscription takes a moment."""
         end, patience = time.monotonic() + START_SECONDS, FIRST_PATIENCE_SECONDS
-        while time.monotonic() < end:
+        while time.monotonic() < end and not self.ended:
             heard = []
+
+            async def hear(event):
+                heard.append(event["type"])
+
             try:
-                await asyncio.wait_for(self._run("print('x')", heard.append, history=False), patience)
+                await asyncio.wait_for(self._ask("print('x')", hear, history=False), patience)
             except asyncio.TimeoutError:
                 patience *= 2  # What it said before it was listened to is lost.
                 continue
-            if any(event["type"] == "stdout" for event in heard):
+            if "number_of_executions" in heard:
                 await self._quietly("__import__('in_kernel').forget(get_ipython())")
                 return
             await asyncio.sleep(0.05)
-        raise TimeoutError("the python kernel does not answer")
+        raise RuntimeError("the python kernel does not answer")
 
-    async def _run(self, code, tell, silent=False, history=True, wish=None):
-        """False when the kernel has ended. The wish is what in_kernel.before is to do first."""
-        if self.ended:
-            return False
-        message = self.session.msg("execute_request", {
-            "code": code, "silent": silent, "store_history": history, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
-        }, metadata={"forkd": wish} if wish else {})
-        self.waiting = {
-            "id": message["header"]["msg_id"], "tell": tell, "answered": False, "idle": False, "end": asyncio.get_running_loop().create_future()}
-        self.session.send(self.shell, message)
-        try:
-            return await self.waiting["end"]
-        finally:
-            self.waiting = None
+    async def _ask(self, code, tell, silent=False, history=True, wish=None):
+        """The wish is what in_kernel.before is to do first."""
+        def submit(channel):
+            message = self.session.msg("execute_request", {
+                "code": code, "silent": silent, "store_history": history, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
+            }, metadata={"forkd": wish} if wish else {})
+            self.message = message["header"]["msg_id"]
+            self.answered = self.idle = False
+            channel.taken = self._taken
+            self.session.send(self.shell, message)
+
+        return await self._run(submit, tell)
+
+    def _taken(self):
+        if self.paused and not self.ended:
+            self._hear()
 
     async def _quietly(self, code):
-        return await self._run(code, lambda event: None, silent=True, history=False)
+        return await self._ask(code, nobody, silent=True, history=False)
 
-    async def execute(self, code, env, environment, tell):
-        if self.ended:
-            await self._again()
-        alive = await self._run(code, tell, wish={"env": env, "environment": environment})
-        if not alive:
-            tell({"type": "error", "name": "KernelDied", "value": "the python kernel has ended; what it held is lost", "traceback": ""})
-            await self._again()
+    async def _execute(self, code, env, environment, tell):
+        return await self._ask(code, tell, wish={"env": env, "environment": environment})
 
     async def rehearse(self, code, tell):
-        await self._run(code, tell, history=False)
-
-    async def _again(self):
-        self._close()
-        other = await self.makers.start(self.cwd)
-        self.makers.kernels[other.pid] = self
-        other._close_sockets()
-        self._take(other.folder, other.pid)
-        await self.connect()
+        await self._ask(code, tell, history=False)
 
     async def warm(self):
         for _ in range(3):
             for code in WARM:
-                await self._run(code, lambda event: None)
+                await self._ask(code, nobody)
         await self._quietly("__import__('in_kernel').forget(get_ipython())")
-        await self._run("1 + 1", lambda event: None, history=False)
+        await self._ask("1 + 1", nobody, history=False)
 
-    def interrupt(self):
-        if not self.ended:
-            os.kill(self.pid, signal.SIGINT)
-
-    def _close_sockets(self):
-        self.shell.close()
-        self.iopub.close()
-
-    def _close(self):
-        self._close_sockets()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    async def stop(self):
-        if not self.ended:
-            try:
-                os.killpg(self.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        self.makers.kernels.pop(self.pid, None)
-        self.has_ended()
-        self._close()
+    def _put_away(self):
+        for stream in (self.shell, self.iopub):
+            if stream is not None and not stream.closed():
+                stream.close()
+        if self.outlets is not None:
+            self.outlets.close()
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 import { createRequire } from 'node:module'
 import crypto from 'node:crypto'
 import fs from 'node:fs'
+import net from 'node:net'
 import path from 'node:path'
 import readline from 'node:readline'
 import repl from 'node:repl'
@@ -9,30 +10,48 @@ import { PassThrough, Writable } from 'node:stream'
 import util from 'node:util'
 import vm from 'node:vm'
 
-const protocol = fs.openSync('/proc/self/fd/1', 'w')
-const say = (event) => {
-  const line = Buffer.from(JSON.stringify(event) + '\n')
-  let at = 0
-  while (at < line.length) {
+// Opened again, these are closed in children: what they inherit is only where output goes.
+const reopened = (fd, how) => {
+  const own = fs.openSync(`/proc/self/fd/${fd}`, how)
+  if (fd > 2) fs.closeSync(fd)
+  return own
+}
+const says = Number(process.argv.pop())
+const asks = Number(process.argv.pop())
+const protocol = reopened(says, 'w')
+const questions = new net.Socket({ fd: reopened(asks, 'r'), readable: true, writable: false })
+
+const pause = new Int32Array(new SharedArrayBuffer(4))
+const writeAll = (fd, bytes) => {
+  for (let at = 0; at < bytes.length; ) {
     try {
-      at += fs.writeSync(protocol, line, at)
+      at += fs.writeSync(fd, bytes, at)
     } catch (e) {
       if (e.code !== 'EAGAIN') throw e
+      Atomics.wait(pause, 0, 0, 2)
     }
   }
 }
+const say = (event) => writeAll(protocol, Buffer.from(JSON.stringify(event) + '\n'))
 
-function told(kind) {
-  const write = (chunk, encoding, done) => {
-    if (typeof encoding === 'function') done = encoding
-    say({ type: kind, text: typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString() })
-    if (typeof done === 'function') done()
-    return true
-  }
-  return write
+// Node's own would make the descriptor non-blocking for children as well, and keep back what a full pipe does not take.
+for (const [name, fd] of [['stdout', 1], ['stderr', 2]]) {
+  const own = reopened(fd, 'w')
+  const stream = new Writable({
+    decodeStrings: true,
+    write(chunk, _, done) {
+      try {
+        writeAll(own, chunk)
+        done()
+      } catch (e) {
+        done(e)
+      }
+    },
+  })
+  stream.fd = fd
+  Object.defineProperty(process, name, { configurable: true, enumerable: true, value: stream })
 }
-process.stdout.write = told('stdout')
-process.stderr.write = told('stderr')
+const complain = (text) => process.stderr.write(text + '\n')
 
 // V8 and OpenSSL keep generators of their own in memory, which a fork would copy: these ask the kernel.
 const urandom = fs.openSync('/dev/urandom', 'r')
@@ -80,7 +99,7 @@ const shell = repl.start({
 })
 shell.removeAllListeners('SIGINT')
 // What code throws goes to the console's domain instead of to whoever asked for its evaluation.
-let thrown = (error) => say({ type: 'stderr', text: `Uncaught: ${error?.stack ?? error}\n` })
+let thrown = (error) => complain(`Uncaught: ${error?.stack ?? error}`)
 shell._domain.removeAllListeners('error')
 shell._domain.on('error', (error) => thrown(error))
 globalThis.require = createRequire(path.join(process.cwd(), 'forkd.js'))
@@ -109,7 +128,7 @@ let interrupt = () => {}
 // While code runs that does not wait, Node has its own way to interrupt it, which a listener would be in the way of.
 const onInterrupt = () => interrupt()
 process.on('SIGINT', onInterrupt)
-process.on('unhandledRejection', (error) => say({ type: 'stderr', text: `Unhandled rejection: ${error?.stack ?? error}\n` }))
+process.on('unhandledRejection', (error) => complain(`Unhandled rejection: ${error?.stack ?? error}`))
 
 function evaluate(code) {
   return new Promise((done, failed) => {
@@ -178,9 +197,9 @@ async function run(ask) {
 }
 
 let environment = []
-say({ type: 'done' })
-for await (const line of readline.createInterface({ input: process.stdin })) {
+for await (const line of readline.createInterface({ input: questions })) {
   const ask = JSON.parse(line)
+  say({ type: 'begin', id: ask.id })
   if (ask.do === 'run') await run(ask)
   else if (ask.do === 'environment') {
     for (const name of environment) delete process.env[name]

@@ -31,8 +31,10 @@ class Kernels:
         return language in self.names()
 
     async def start(self, language, cwd):
-        if language == "python":
-            return await self.python.start(cwd)
-        kernel = LineKernel(language, self.commands()[language], cwd)
-        await kernel.start()
+        kernel = self.python.kernel(cwd) if language == "python" else LineKernel(language, self.commands()[language], cwd)
+        try:
+            await kernel.start()
+        except BaseException:
+            await kernel.stop()
+            raise
         return kernel

@@ -1,9 +1,12 @@
 """Python kernels, forked from one process that has imported what they need: a kernel of its own takes seconds to start.
 
-Standard input: a line of JSON {"file","cwd"} for each kernel wanted; standard output: {"started":pid} and {"ended":pid}.
+Standard input: a line of JSON {"file","cwd","out","err"} for each kernel wanted; standard output: {"started":pid,"file"} and
+{"ended":pid}.
 """
 
+import ctypes
 import gc
+import io
 import json
 import os
 import select
@@ -11,6 +14,7 @@ import signal
 import sys
 import warnings
 
+PR_SET_PDEATHSIG = 1
 MODULES = ("numpy", "pandas", "matplotlib", "matplotlib.pyplot", "matplotlib_inline.backend_inline", "PIL.Image")
 
 
@@ -31,23 +35,39 @@ def imports():
     import charts  # noqa: F401
 
 
+def outlet(path, fd):
+    """A file that writes at once, and the descriptor that other processes get."""
+    theirs = os.open(path, os.O_WRONLY)
+    os.dup2(theirs, fd)
+    os.close(theirs)
+    # Opened again: a child that makes its own non-blocking does not make this so.
+    return io.TextIOWrapper(open(path, "wb", 0), encoding="utf-8", errors="backslashreplace", write_through=True)
+
+
 def serve_kernel(ask):
     """In a process of its own; does not return."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Nobody would end it without the server, with which its parent ends.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nothing, fd)
     sys.stdin = open(os.devnull, encoding="utf-8")
+    # What the kernel says of itself is for nobody.
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
     os.chdir(ask["cwd"])
-    from ipykernel.iostream import OutStream
+    import zmq
     from ipykernel.kernelapp import IPKernelApp
 
-    # Output waits for more so long; the default is what one sees as a delay.
-    OutStream.flush_interval = 0.01
     app = IPKernelApp.instance()
+    # Output goes where that of other processes goes: nothing is lost, and who prints too fast has to wait.
+    app.outstream_class = None
     app.initialize(["-f", ask["file"], "--HistoryManager.enabled=False", "--IPKernelApp.parent_handle=0", "--no-secure"])
+    # Results must not be lost either when they come faster than they are taken.
+    app.iopub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
+    sys.stdout, sys.stderr = outlet(ask["out"], 1), outlet(ask["err"], 2)
     import in_kernel
 
     in_kernel.begin(app.shell)
@@ -95,7 +115,7 @@ def main():
             pid = os.fork()
             if pid == 0:
                 serve_kernel(ask)
-            say.write(json.dumps({"started": pid}) + "\n")
+            say.write(json.dumps({"started": pid, "file": ask["file"]}) + "\n")
             say.flush()
 
 

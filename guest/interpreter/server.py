@@ -13,14 +13,18 @@ import signal
 
 import tornado.httpserver
 import tornado.ioloop
+import tornado.iostream
 import tornado.web
 
 from contexts import Contexts, Refused
+from kernels import in_background
 from languages import Kernels
 
 PORT = 49999
 KEEPALIVE_SECONDS = 5
 BODY_BYTES_MAX = 64 << 20
+HEADER_BYTES_MAX = 2 << 20  # The environment of a sandbox comes in one, in base64.
+STUCK_SECONDS = float(os.environ.get("FORKD_INTERPRETER_STUCK_SECONDS", "300"))
 
 
 class Handler(tornado.web.RequestHandler):
@@ -78,7 +82,7 @@ class Execute(Handler):
         context = await self.contexts.find(ask.get("context_id"), ask.get("language"))
         self.set_header("Content-Type", "application/x-ndjson")
         self.running = context.begin()
-        signs = tornado.ioloop.PeriodicCallback(lambda: self.tell({"type": "keepalive"}), KEEPALIVE_SECONDS * 1000)
+        signs = tornado.ioloop.PeriodicCallback(self.keep_alive, KEEPALIVE_SECONDS * 1000)
         signs.start()
         try:
             if ask.get("warm"):
@@ -87,20 +91,32 @@ class Execute(Handler):
                 await context.run(self.running, code, env, self.environment(), self.tell)
         finally:
             signs.stop()
-        self.tell({"type": "end_of_execution"})
+        await self.tell({"type": "end_of_execution"})
 
-    def tell(self, event):
-        if self.running is not None and self.running.given_up:
+    async def keep_alive(self):
+        if self.sending is None:
+            await self.tell({"type": "keepalive"})
+
+    async def tell(self, event):
+        """No faster than the client takes it: what it has not taken would be kept in memory."""
+        if self.running.given_up:
             return
         self.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
-        self.flush()
+        self.sending = sent = self.flush()
+        try:
+            if not sent.done():
+                await asyncio.wait_for(sent, STUCK_SECONDS)
+        except (asyncio.TimeoutError, tornado.iostream.StreamClosedError):
+            self.running.give_up()
+        finally:
+            self.sending = None
 
     def on_connection_close(self):
         """Nobody waits for it any more: the next one must not have to wait for it either."""
         if self.running is not None:
             self.running.give_up()
 
-    running = None
+    running = sending = None
 
 
 class ContextList(Handler):
@@ -155,6 +171,7 @@ def main():
         ),
         max_buffer_size=BODY_BYTES_MAX,
         max_body_size=BODY_BYTES_MAX,
+        max_header_size=HEADER_BYTES_MAX,
     )
 
     async def start():
@@ -169,7 +186,7 @@ def main():
         Health.ready = True
 
     loop = tornado.ioloop.IOLoop.current()
-    loop.add_callback(start)
+    loop.add_callback(lambda: in_background(start()) and None)
     loop.start()
 
 

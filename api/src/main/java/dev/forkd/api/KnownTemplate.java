@@ -132,9 +132,13 @@ public record KnownTemplate(
               .toList(),
           List.of(
               new Service(
-                  "FORKD_INTERPRETER_WARM=python,javascript,bash,java"
-                      + " exec python3 /opt/forkd-interpreter/server.py",
-                  "user",
+                  // The code that it runs may kill what is its user's; what keeps it is root's.
+                  "cd /home/user; FORKD_INTERPRETER_WARM=python,javascript,bash,java"
+                      + " exec sh /opt/forkd-interpreter/keep"
+                      + " setpriv --reuid=user --regid=user --init-groups"
+                      + " env HOME=/home/user USER=user LOGNAME=user"
+                      + " python3 /opt/forkd-interpreter/server.py",
+                  "root",
                   "curl -sf http://127.0.0.1:49999/health")),
           List.of(
               LOGIN_SHELL,

@@ -1,0 +1,456 @@
+"""The code interpreter's server on this machine, spoken to as the daemon does; see ../interpreter/check."""
+
+import base64
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interpreter")
+LIMIT_SECONDS = 60
+GROUP_SECONDS, KILL_SECONDS = 0.7, 2.0
+LINE_BYTES_MAX = 1 << 20
+LANGUAGES = ("python", "javascript", "bash", "java")
+PRINT = {
+    "python": "print('hé')", "javascript": "console.log('hé')", "bash": "echo hé", "java": 'System.out.println("hé");'}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def parents():
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="utf-8", errors="replace") as file:
+                    found[int(name)] = int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                pass
+    return found
+
+
+def descendants(pid):
+    known, found = parents(), {pid}
+    while True:
+        more = {child for child, parent in known.items() if parent in found} - found
+        if not more:
+            return found - {pid}
+        found |= more
+
+
+def until(what, condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+class Run:
+    """What came of one."""
+
+    def __init__(self, events):
+        self.events = events
+        self.stdout, self.stderr = self.said("stdout"), self.said("stderr")
+        self.error = next((event for event in events if event["type"] == "error"), None)
+        self.results = [event for event in events if event["type"] == "result"]
+        self.text = next((event["text"] for event in self.results if event["is_main_result"]), None)
+
+    def said(self, kind):
+        return "".join(event["text"] for event in self.events if event["type"] == kind)
+
+
+class Server:
+    def __init__(self, keep=False):
+        self.folder = tempfile.mkdtemp(prefix="forkd-interpreter-test-")
+        self.home = os.path.join(self.folder, "home")
+        os.mkdir(self.home)
+        code = os.path.join(self.folder, "code")
+        shutil.copytree(SOURCE, code)
+        path = os.environ["PATH"]
+        if "JAVA_HOME" in os.environ:
+            path = os.path.join(os.environ["JAVA_HOME"], "bin") + ":" + path
+        subprocess.run(
+            ["javac", "-nowarn", "-d", os.path.join(code, "classes"), os.path.join(code, "JavaKernel.java")], check=True,
+            stderr=subprocess.DEVNULL, timeout=LIMIT_SECONDS, env={**os.environ, "PATH": path})
+        self.port = free_port()
+        self.log = open(os.path.join(self.folder, "log"), "w+b")
+        command = [sys.executable, os.path.join(code, "server.py")]
+        if keep:
+            command = ["/bin/sh", os.path.join(code, "keep"), *command]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True, env={
+                **os.environ, "PATH": path, "HOME": self.home, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self.folder,
+                "FORKD_INTERPRETER_PORT": str(self.port), "FORKD_INTERPRETER_WARM": "python",
+                "FORKD_INTERPRETER_GROUP_SECONDS": str(GROUP_SECONDS), "FORKD_INTERPRETER_KILL_SECONDS": str(KILL_SECONDS),
+                "FORKD_INTERPRETER_LINE_BYTES_MAX": str(LINE_BYTES_MAX)})
+        try:
+            until("it is ready", self.ready, LIMIT_SECONDS)
+        except AssertionError:
+            self.close()
+            raise
+
+    def ready(self):
+        if self.process.poll() is not None:
+            self.log.seek(0)
+            raise AssertionError(self.log.read().decode())
+        try:
+            return self.ask("GET", "/health")[0] == 200
+        except OSError:
+            return False
+
+    def ask(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_SECONDS)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def begin(self, code, headers=None, **wish):
+        """A run whose answer is not read yet."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_SECONDS)
+        connection.request("POST", "/execute", json.dumps({"code": code, **wish}), headers or {})
+        return connection
+
+    def finish(self, connection):
+        try:
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise AssertionError(f"{answer.status}: {text}")
+        events = [json.loads(line) for line in text.splitlines()]
+        if events[-1]["type"] != "end_of_execution":
+            raise AssertionError(f"it was cut off after {events[-3:]}")
+        return Run(events)
+
+    def run(self, code, headers=None, **wish):
+        return self.finish(self.begin(code, headers, **wish))
+
+    def give_up(self, code, after=0.5, **wish):
+        """What a client does whose time is over."""
+        connection = self.begin(code, **wish)
+        time.sleep(after)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    def context(self, language="python"):
+        return json.loads(self.ask("POST", "/contexts", {"language": language})[1])["id"]
+
+    def close(self):
+        family = descendants(self.process.pid) | {self.process.pid}
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait(LIMIT_SECONDS)
+        self.log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Interpreter(unittest.TestCase):
+    """One server for all: what a test leaves behind must not matter to the next."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.close)
+
+    def run_code(self, code, **wish):
+        return self.server.run(code, **wish)
+
+    def answers(self, language):
+        """Two and two is four, not what the run before it was."""
+        for a in (2, 3):
+            code = f"echo $(({a} + {a}))" if language == "bash" else f"{a} + {a}"
+            run = self.run_code(code, language=language)
+            self.assertEqual((run.text or run.stdout.strip(), run.error), (str(2 * a), None))
+
+
+class Output(Interpreter):
+    def test_printed_text_has_a_time_in_every_language(self):
+        """Python's client looks for it in each event; the text comes whole."""
+        for language in LANGUAGES:
+            with self.subTest(language):
+                run = self.run_code(PRINT[language], language=language)
+                self.assertEqual((run.stdout, run.error), ("hé\n", None))
+                for event in run.events:
+                    if event["type"] == "stdout":
+                        self.assertAlmostEqual(event["timestamp"] / 1e6, time.time(), delta=60)
+
+    def test_what_children_print_is_the_runs_output(self):
+        """They inherit the descriptors: it comes in order, and the next runs get their own results."""
+        codes = {
+            "javascript": (
+                "console.log('a'); require('child_process').spawnSync('sh', ['-c', 'echo out; echo err >&2; cat'], {stdio: 'inherit'});"
+                " console.log('z')"),
+            "java": (
+                'System.out.println("a");\nnew ProcessBuilder("sh", "-c", "echo out; echo err >&2; cat").inheritIO().start().waitFor();\n'
+                'System.out.println("z");'),
+            "python": (
+                "import subprocess\nprint('a')\n_ = subprocess.run(['sh', '-c', 'echo out; echo err >&2; cat'])\nprint('z')"),
+            "bash": "echo a; sh -c 'echo out; echo err >&2; cat'; echo z",
+        }
+        for language, code in codes.items():
+            with self.subTest(language):
+                run = self.run_code(code, language=language)
+                self.assertEqual((run.stdout, run.stderr, run.error), ("a\nout\nz\n", "err\n", None))
+                self.answers(language)
+
+    def test_commands_in_python(self):
+        """Those of IPython, and those of the C library."""
+        self.assertEqual(self.run_code("!echo out").stdout.strip(), "out")
+        self.assertEqual(self.run_code("import os\n_ = os.system('echo out; echo err >&2')").stdout, "out\n")
+        self.assertEqual(self.run_code("x = !echo out\nx[0]").text, "out")
+
+    def test_a_child_that_makes_its_output_non_blocking(self):
+        """Node does so, and the descriptor is shared: what is printed afterwards is whole all the same."""
+        for language, code in (
+                ("python", "import subprocess\n_ = subprocess.run(['node', '-e', 'process.stdout.write(\"x\")'])\nprint('y' * 500_000)"),
+                ("javascript", "require('child_process').spawnSync('node', ['-e', 'process.stdout.write(\"x\")'], {stdio: 'inherit'});"
+                               " console.log('y'.repeat(500_000))")):
+            with self.subTest(language):
+                self.assertEqual(self.run_code(code, language=language).stdout, "x" + "y" * 500_000 + "\n")
+
+    def test_much_output_is_whole(self):
+        """20 MiB and more, as many lines, as one, and as results."""
+        line = "0123456789abcdef" * 64
+        codes = {
+            "python": f"for _ in range(20 << 10): print('{line}')", "javascript": f"for (let i = 0; i < 20 << 10; i++) console.log('{line}')",
+            "bash": f"for ((i = 0; i < 20 << 10; i++)); do echo {line}; done",
+            "java": f'for (int i = 0; i < 20 << 10; i++) System.out.println("{line}");'}
+        wanted = hashlib.sha256(f"{line}\n".encode() * (20 << 10)).hexdigest()
+        for language, code in codes.items():
+            with self.subTest(language):
+                run = self.run_code(code, language=language)
+                self.assertEqual((hashlib.sha256(run.stdout.encode()).hexdigest(), run.error), (wanted, None))
+        self.assertEqual(len(self.run_code("import sys\n_ = sys.stdout.write('é' * (10 << 20))").stdout), 10 << 20)
+        shown = self.run_code("from IPython.display import display, HTML\nfor i in range(3000): display(HTML(str(i)))")
+        self.assertEqual([result["html"] for result in shown.results], [str(i) for i in range(3000)])
+
+    def test_a_client_that_does_not_read(self):
+        """The server does not keep for it what it prints without end, and others are served meanwhile."""
+        def resident_kib():
+            with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as file:
+                return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+
+        self.answers("javascript")
+        for code in ("while True: print('x' * 10_000)", "from IPython.display import display, HTML\nwhile True: display(HTML('x' * 10_000))"):
+            with self.subTest(code):
+                context = self.server.context()
+                before = resident_kib()
+                connection = self.server.begin(code, context_id=context)
+                time.sleep(3)
+                self.answers("javascript")
+                self.assertLess(resident_kib() - before, 40 << 10)
+                connection.close()
+                self.assertEqual(self.run_code("1 + 1", context_id=context).text, "2")
+                self.server.ask("DELETE", f"/contexts/{context}")
+
+    def test_what_is_printed_after_a_run_is_not_the_next_ones(self):
+        """Nor does whoever prints it have to wait for a run."""
+        self.run_code("setTimeout(() => { console.log('late'); display('late') }, 200)", language="javascript")
+        self.run_code("(sleep 0.2; seq 100000; touch ~/printed) &", language="bash")
+        until("the background process has printed it all", lambda: os.path.exists(os.path.join(self.server.home, "printed")))
+        run = self.run_code("'mine'", language="javascript")
+        self.assertEqual((run.stdout, [result["text"] for result in run.results]), ("", ["mine"]))
+        self.assertEqual(self.run_code("echo mine", language="bash").stdout, "mine\n")
+
+    def test_a_large_environment(self):
+        """The daemon sends it with each run; it may have 128K characters, which base64 makes more of."""
+        wanted = {f"NAME{i}": "é" * 1000 for i in range(128)}
+        header = base64.b64encode(json.dumps(wanted).encode()).decode()
+        for language, code in (("python", "import os\nlen(os.environ['NAME127'])"), ("javascript", "process.env.NAME127.length"),
+                               ("bash", "echo ${#NAME127}"), ("java", 'System.getProperty("NAME127").length()')):
+            with self.subTest(language):
+                run = self.run_code(code, language=language, headers={"X-Sandbox-Env": header})
+                self.assertEqual((run.text or run.stdout.strip(), run.error), ("1000", None))
+        self.run_code("1", headers={"X-Sandbox-Env": base64.b64encode(b"{}").decode()})
+
+
+class Protocol(Interpreter):
+    def test_code_that_writes_into_the_protocol(self):
+        """Its kernel is replaced, it is told so, and the run after it as well."""
+        context = self.server.context("javascript")
+        code = (
+            "var fs = require('fs'); var link = (fd) => { try { return fs.readlinkSync(`/proc/self/fd/${fd}`) } catch { return '' } };"
+            " for (const fd of fs.readdirSync('/proc/self/fd')) { if (link(fd).startsWith('pipe:') && link(fd) !== link(1) && link(fd) !== link(2)"
+            " && (parseInt(/flags:\\s+(\\d+)/.exec(fs.readFileSync(`/proc/self/fdinfo/${fd}`))[1], 8) & 3) === 1) fs.writeSync(Number(fd), 'rubbish\\n') }")
+        before = descendants(self.server.process.pid)
+        run = self.run_code(code, context_id=context)
+        self.assertEqual(run.error["name"], "KernelReplaced")
+        self.assertIn("forkd's own descriptor", run.error["value"])
+        after = self.run_code("6 * 7", context_id=context)
+        self.assertEqual((after.text, after.error), ("42", None))
+        self.assertIn("what it held is lost", after.stderr)
+        self.assertEqual(self.run_code("7 * 7", context_id=context).stderr, "")
+        until("as many kernels as before", lambda: len(descendants(self.server.process.pid)) == len(before))
+
+    def test_a_result_beyond_all_bounds(self):
+        """It is refused, not mistaken for something else."""
+        run = self.run_code(f"'x'.repeat({2 * LINE_BYTES_MAX})", language="javascript")
+        self.assertEqual(run.error["name"], "KernelReplaced")
+        self.assertEqual(self.run_code("6 * 7", language="javascript").text, "42")
+        self.answers("javascript")
+
+
+class Interrupts(Interpreter):
+    def after(self, code, then, wanted, language, seconds):
+        """Gives up one run; the next is answered in time."""
+        self.server.give_up(code, language=language)
+        began = time.monotonic()
+        run = self.run_code(then, language=language)
+        self.assertEqual((run.text or run.stdout.strip(), run.error), (wanted, None))
+        self.assertLess(time.monotonic() - began, seconds)
+        return run
+
+    def test_what_can_be_interrupted_keeps_its_state(self):
+        """At once, or when all it has started is interrupted."""
+        self.run_code("kept = 1")
+        self.run_code("var kept = 1", language="javascript")
+        self.run_code("kept=1", language="bash")
+        self.run_code("int kept = 1;", language="java")
+        echo = "echo $kept"
+        for language, code, then in (
+                ("bash", "while :; do :; done; kept=2", echo),
+                ("bash", "for i in 1 2 3; do sleep 5; done; kept=2", echo),
+                ("bash", "f() { while :; do :; done; kept=2; }; g() { f; kept=2; }; g; kept=2", echo),
+                ("bash", "sleep 100 | cat; kept=2", echo),
+                ("bash", "set -u; x=$(while :; do :; done); kept=2", echo),
+                ("javascript", "require('child_process').execSync('sleep 20'); kept = 2", "kept"),
+                ("javascript", "while (true) {}", "kept"),
+                ("javascript", "await new Promise(() => {})", "kept"),
+                ("java", "while (true) { }", "kept"),
+                ("java", "Thread.sleep(60_000);\nkept = 2;", "kept"),
+                ("python", "while True: pass", "kept"),
+                ("python", "import time\ntime.sleep(60)", "kept"),
+                ("python", "import subprocess\nsubprocess.run(['sleep', '60'])", "kept"),
+                ("python", "!sleep 60", "kept")):
+            with self.subTest(f"{language}: {code}"):
+                self.assertEqual(self.after(code, then, "1", language, 8).stderr, "")
+
+    def test_what_cannot_be_interrupted_is_replaced(self):
+        """The context is free again, and says that what it held is lost."""
+        for language, code in (
+                ("python", "import signal\n_ = signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"),
+                ("bash", "trap '' INT; while :; do :; done"),
+                ("javascript", "await null; while (true) {}"),
+                ("javascript", "process.on('SIGINT', () => {}); await null; while (true) {}"),
+                ("java", "while (true) { try { Thread.sleep(1000); } catch (Throwable e) { } }")):
+            with self.subTest(f"{language}: {code}"):
+                then, wanted = ("echo 42", "42") if language == "bash" else ("6 * 7", "42")
+                before = len(descendants(self.server.process.pid)) if self.run_code(then, language=language) else 0
+                run = self.after(code, then, wanted, language, KILL_SECONDS + 15)
+                self.assertIn("what it held is lost", run.stderr)
+                self.answers(language)
+                until("no kernel is left over", lambda: len(descendants(self.server.process.pid)) <= before)
+
+
+class ContextTest(Interpreter):
+    BUSY = {
+        "python": "import time\ntime.sleep(60)", "javascript": "while (true) {}", "bash": "while :; do :; done",
+        "java": "while (true) { }"}
+
+    def busy_and_waiting(self, language, context):
+        runs = []
+        for code in (self.BUSY[language], PRINT[language]):
+            runs.append(self.server.begin(code, context_id=context))
+            time.sleep(0.5)
+        return runs
+
+    def test_busy_contexts_are_restarted_and_removed_without_a_trace(self):
+        """No kernel goes on, or is started for nobody; who waits hears of it."""
+        for language in LANGUAGES:
+            with self.subTest(language):
+                self.run_code("1" if language != "bash" else "true", language=language)
+                before = descendants(self.server.process.pid)
+                context = self.server.context(language)
+                one = len(descendants(self.server.process.pid))
+                runs = self.busy_and_waiting(language, context)
+                self.assertEqual(self.server.ask("POST", f"/contexts/{context}/restart")[0], 200)
+                self.assertEqual(self.server.finish(runs[0]).error["name"], "KernelStopped")
+                self.assertEqual(self.server.finish(runs[1]).stdout, "hé\n")
+                self.assertEqual(self.run_code(PRINT[language], context_id=context).stdout, "hé\n")
+                until("one kernel", lambda: len(descendants(self.server.process.pid)) == one)
+                runs = self.busy_and_waiting(language, context)
+                self.assertEqual(self.server.ask("DELETE", f"/contexts/{context}")[0], 200)
+                for run in runs:
+                    self.assertEqual(self.server.finish(run).error["name"], "KernelStopped")
+                time.sleep(1)
+                until("none", lambda: descendants(self.server.process.pid) == before)
+
+
+class Kept(unittest.TestCase):
+    def test_a_server_that_is_killed_is_started_again(self):
+        """By the code that it runs; kernels of the old one do not live on."""
+        server = Server(keep=True)
+        self.addCleanup(server.close)
+        busy = server.begin("while (true) {}", language="javascript")
+        time.sleep(0.5)
+        old = descendants(server.process.pid)
+        for _ in range(2):
+            connection = server.begin(f"import os, signal\nos.kill({self.main(server)}, signal.SIGKILL)")
+            with self.assertRaises((AssertionError, OSError, http.client.HTTPException)):
+                server.finish(connection)
+            until("it is there again", server.ready, LIMIT_SECONDS)
+            self.assertEqual(server.run("6 * 7").text, "42")
+        busy.close()
+        until("the old ones have ended", lambda: not [pid for pid in old if pid in parents()])
+
+    @staticmethod
+    def main(server):
+        """The server is the one child of what keeps it."""
+        return next(child for child, parent in parents().items() if parent == server.process.pid)
+
+
+class Charts(Interpreter):
+    def chart(self, code):
+        run = self.run_code("import matplotlib.pyplot as plt\n" + code + "\nplt.show()")
+        self.assertIsNone(run.error)
+        self.assertTrue(run.results[0]["png"])
+        return run.results[0]["chart"]
+
+    def test_scatter(self):
+        """A series for each call, its points, the axes."""
+        chart = self.chart("plt.scatter([1, 2], [3, 4], label='a')\nplt.scatter([5], [6], label='b')\nplt.xlabel('t (s)')\nplt.title('T')")
+        self.assertEqual((chart["type"], chart["title"], chart["x_unit"]), ("scatter", "T", "s"))
+        self.assertEqual(chart["elements"], [{"label": "a", "points": [[1, 3], [2, 4]]}, {"label": "b", "points": [[5, 6]]}])
+
+    def test_pie(self):
+        """A wedge each, with its angle."""
+        chart = self.chart("plt.pie([1, 3], labels=['one', 'three'], autopct='%1.0f%%')")
+        self.assertEqual(chart["type"], "pie")
+        self.assertEqual([(wedge["label"], round(wedge["angle"]), wedge["radius"]) for wedge in chart["elements"]], [("one", 90, 1), ("three", 270, 1)])
+
+    def test_box(self):
+        """Quartiles, ends of the whiskers, outliers."""
+        chart = self.chart("plt.boxplot([[1, 2, 3, 4, 5, 50], [2, 4, 6]], labels=['a', 'b'])")
+        self.assertEqual(chart["type"], "box_and_whisker")
+        self.assertEqual(chart["elements"], [
+            {"label": "a", "min": 1, "first_quartile": 2.25, "median": 3.5, "third_quartile": 4.75, "max": 5, "outliers": [50]},
+            {"label": "b", "min": 2, "first_quartile": 3, "median": 4, "third_quartile": 5, "max": 6, "outliers": []}])
+
+    def test_superchart(self):
+        """One of several, each with its kind."""
+        chart = self.chart("figure, (a, b) = plt.subplots(1, 2)\n_ = a.plot([1, 2])\n_ = b.bar(['x'], [3])\n_ = figure.suptitle('both')")
+        self.assertEqual((chart["type"], chart["title"], [one["type"] for one in chart["elements"]]), ("superchart", "both", ["line", "bar"]))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
