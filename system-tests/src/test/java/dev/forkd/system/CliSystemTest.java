@@ -20,6 +20,7 @@ import org.junit.jupiter.api.Timeout;
  * The command line as its users have it: a process of its own that finds a real daemon through the
  * data directory, and real VMs behind that.
  */
+@Timeout(value = 10, unit = TimeUnit.MINUTES)
 class CliSystemTest {
   private static final int LIMIT_MINUTES = 5;
 
@@ -40,7 +41,6 @@ class CliSystemTest {
    * template build} and the next quickstart want.
    */
   @Test
-  @Timeout(value = 10, unit = TimeUnit.MINUTES)
   void quickstart() throws Exception {
     Lab.engine();
     try (Daemon _ = Daemon.start()) {
