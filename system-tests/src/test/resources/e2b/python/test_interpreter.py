@@ -19,6 +19,12 @@ class Interpreter(unittest.TestCase):
             self.assertEqual(figure.chart.type.value, "line")
             context = box.create_code_context(cwd="/tmp")
             self.assertEqual(box.run_code("import os\nos.getcwd()", context=context).text, "/tmp")
+            box.run_code("mine = 1", context=context)
+            self.assertIn(context.id, [one.id for one in box.list_code_contexts()])
+            box.restart_code_context(context)
+            self.assertEqual(box.run_code("mine", context=context).error.name, "NameError")
+            box.remove_code_context(context)
+            self.assertNotIn(context.id, [one.id for one in box.list_code_contexts()])
             self.assertEqual(box.run_code("[1, 2].map(n => n * 2)", language="js").text, "[ 2, 4 ]")
 
 
@@ -28,6 +34,13 @@ class AsyncInterpreter(unittest.IsolatedAsyncioTestCase):
         async with await AsyncSandbox.create(timeout=300) as box:
             await box.run_code("y = 1")
             self.assertEqual((await box.run_code("y + 1")).text, "2")
+            context = await box.create_code_context(cwd="/tmp")
+            await box.run_code("y = 5", context=context)
+            self.assertEqual((await box.run_code("y")).text, "1")
+            await box.restart_code_context(context)
+            self.assertEqual((await box.run_code("y", context=context)).error.name, "NameError")
+            await box.remove_code_context(context)
+            self.assertNotIn(context.id, [one.id for one in await box.list_code_contexts()])
 
 
 if __name__ == "__main__":
