@@ -77,8 +77,10 @@ final class TlsMaker {
                         "CN=" + host,
                         "-ext",
                         "SAN=dns:" + host + ",dns:*." + host + ",dns:localhost,ip:127.0.0.1",
+                        // Of no authority: rustls, which the Python SDK stands on, takes none as a
+                        // server.
                         "-ext",
-                        "bc:c=ca:true",
+                        "bc:c=ca:false",
                         "-storetype",
                         "PKCS12",
                         "-keystore",
