@@ -184,12 +184,42 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   /** One whose sandbox has failed, or was killed by other means, is over. */
   private boolean endedByItself(Hosted hosted) {
     Optional<SandboxId> sandbox = hosted.sandbox();
-    if (sandbox.isEmpty() || host.living(sandbox.get())) {
+    if (sandbox.isEmpty()
+        || host.living(sandbox.get())
+        || followsWorkspace(hosted, sandbox.get())) {
       return false;
     }
     note(hosted.id(), LogEntry.Level.ERROR, "sandbox", "has failed, or was ended", Map.of());
     Threads.virtual("end-" + hosted.id(), () -> endQuietly(hosted));
     return true;
+  }
+
+  /** Whoever suspends or resumes its workspace by the workspace's name pauses or resumes it. */
+  private boolean followsWorkspace(Hosted hosted, SandboxId former) {
+    try (Hosted.Turn _ = hosted.turn()) {
+      if (!hosted.sandbox().equals(Optional.of(former))) {
+        return true; // It was paused or resumed here meanwhile.
+      }
+      Optional<WorkspaceView> workspace = resumption.workspace(hosted);
+      Optional<SandboxId> next = workspace.flatMap(WorkspaceView::liveSandbox);
+      if (next.filter(host::living).isPresent()) {
+        hosted.stops();
+        hosted.goesOn(next.get());
+        return true;
+      }
+      if (workspace.filter(seen -> seen.status() == WorkspaceView.Status.SUSPENDED).isEmpty()) {
+        return false;
+      }
+      hosted.stops();
+      hosted.alarm(Optional.empty());
+      hosted.paused(clock.instant(), false);
+      rows.save(hosted, true);
+      note(hosted, "paused, since its workspace was suspended", Map.of());
+      return true;
+    } catch (ForkdException e) {
+      // Somebody else has the turn, and leaves it as it should be.
+      return e.code() == ErrorCode.ABORTED;
+    }
   }
 
   private void endQuietly(Hosted hosted) {

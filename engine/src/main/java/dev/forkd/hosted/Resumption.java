@@ -86,7 +86,13 @@ record Resumption(
   }
 
   private SandboxId start(Hosted hosted) {
-    SandboxId sandbox = workspaces.resume(hosted.workspace()).liveSandbox().orElseThrow();
+    SandboxId sandbox =
+        workspace(hosted)
+            // Somebody has resumed the workspace by its name.
+            .filter(seen -> seen.status() == WorkspaceView.Status.RUNNING)
+            .orElseGet(() -> workspaces.resume(hosted.workspace()))
+            .liveSandbox()
+            .orElseThrow();
     hosted.leaves(true);
     return sandbox;
   }

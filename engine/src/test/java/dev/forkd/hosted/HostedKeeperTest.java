@@ -8,6 +8,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
+import dev.forkd.api.WorkspaceName;
 import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
 import dev.forkd.engine.HostedSpec;
@@ -57,6 +58,7 @@ class HostedKeeperTest {
 
   private final AtomicInteger bad = new AtomicInteger();
 
+  private WorkspaceKeeper workspaces;
   private volatile Runnable duringBranch = () -> {};
 
   @BeforeEach
@@ -117,11 +119,8 @@ class HostedKeeperTest {
   }
 
   private HostedKeeper keeper() {
-    return new HostedKeeper(
-        store,
-        new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {}),
-        new Host(),
-        wall);
+    workspaces = new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {});
+    return new HostedKeeper(store, workspaces, new Host(), wall);
   }
 
   /** Another process takes over. */
@@ -182,6 +181,29 @@ class HostedKeeperTest {
   private static HostedSpec spec(Duration timeout, HostedSpec.AtEnd atEnd, boolean resumes) {
     return new HostedSpec(
         new Tag("python"), timeout, Map.of("k", "v"), Map.of(), Map.of(), atEnd, resumes, true);
+  }
+
+  /**
+   * Its workspace has a name, and whoever suspends that one pauses the sandbox and loses nothing.
+   */
+  @Test
+  void workspaceMayBeSuspendedAndResumedByItsName() {
+    String id = keeper.create(plain()).id();
+    WorkspaceName name = workspaces.list().getFirst().name();
+    workspaces.suspend(name, true);
+    assertThat(keeper.get(id).paused()).isTrue();
+    assertThat(keeper.list()).extracting(HostedView::id).containsExactly(id);
+    assertThat(keeper.resume(id, LONG, false)).isTrue();
+    assertThat(keeper.get(id).paused()).isFalse();
+    keeper.pause(id, PauseMode.MEMORY);
+    SandboxId other = workspaces.resume(name).liveSandbox().orElseThrow();
+    assertThat(keeper.resume(id, LONG, false)).isTrue();
+    assertThat(sandboxes.living(other)).isPresent();
+    workspaces.suspend(name, true);
+    workspaces.resume(name);
+    assertThat(keeper.get(id).paused()).isFalse();
+    keeper.kill(id);
+    assertThat(workspaces.list()).isEmpty();
   }
 
   private static HostedSpec plain() {
