@@ -61,9 +61,11 @@ def serve_kernel(ask):
     import zmq
     from ipykernel.kernelapp import IPKernelApp
 
-    app = IPKernelApp.instance()
-    # Output goes where that of other processes goes: nothing is lost, and who prints too fast has to wait.
-    app.outstream_class = None
+    class Kernel(IPKernelApp):
+        # Output goes where that of other processes goes: nothing is lost, and who prints too fast has to wait.
+        outstream_class = None
+
+    app = Kernel.instance()
     app.initialize(["-f", ask["file"], "--HistoryManager.enabled=False", "--IPKernelApp.parent_handle=0", "--no-secure"])
     # Results must not be lost either when they come faster than they are taken.
     app.iopub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
