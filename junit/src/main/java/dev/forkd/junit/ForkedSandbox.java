@@ -8,8 +8,9 @@ import java.lang.annotation.Target;
 import org.junit.jupiter.api.extension.ExtendWith;
 
 /**
- * A {@link dev.forkd.sdk.Sandbox} of the test's own: a child of a template that nobody else has
- * touched, killed when the test is over.
+ * A sandbox of the test's own: a child of a template that nobody else has touched, killed when the
+ * test is over. The parameter is a {@link dev.forkd.sdk.Sandbox}, or a {@link
+ * dev.forkd.sdk.hosted.HostedSandbox}, which lives for five minutes at most.
  *
  * <pre>{@code
  * @Test

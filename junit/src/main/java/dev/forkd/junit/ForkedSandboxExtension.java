@@ -6,7 +6,9 @@ import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.sdk.Sandbox;
 import dev.forkd.sdk.Snapshot;
+import dev.forkd.sdk.hosted.HostedSandbox;
 import java.util.HexFormat;
+import java.util.Optional;
 import java.util.concurrent.ThreadLocalRandom;
 import org.junit.jupiter.api.extension.ExtensionContext;
 import org.junit.jupiter.api.extension.ExtensionContext.Namespace;
@@ -56,17 +58,21 @@ public final class ForkedSandboxExtension implements ParameterResolver {
   }
 
   /** A test's sandbox, killed when the test is over. */
-  private record Child(Sandbox sandbox) implements AutoCloseable {
+  private record Child(Runnable end) implements AutoCloseable {
     @Override
     public void close() {
-      sandbox.close();
+      end.run();
     }
   }
 
   @Override
   public boolean supportsParameter(ParameterContext parameter, ExtensionContext context) {
     return parameter.isAnnotated(ForkedSandbox.class)
-        && parameter.getParameter().getType() == Sandbox.class;
+        && (isHosted(parameter) || parameter.getParameter().getType() == Sandbox.class);
+  }
+
+  private static boolean isHosted(ParameterContext parameter) {
+    return parameter.getParameter().getType() == HostedSandbox.class;
   }
 
   @Override
@@ -74,14 +80,22 @@ public final class ForkedSandboxExtension implements ParameterResolver {
     ForkedSandbox wish = parameter.findAnnotation(ForkedSandbox.class).orElseThrow();
     Store run = context.getRoot().getStore(NAMESPACE);
     Forkd forkd = run.computeIfAbsent(Client.class, _ -> Client.connect(), Client.class).forkd();
-    Sandbox sandbox =
+    Store test = context.getStore(NAMESPACE);
+    Optional<Snapshot> warmed =
         wish.warm().isEmpty()
-            ? forkd.fork(wish.template())
-            : run.computeIfAbsent(
-                    wish.template() + "\n" + wish.warm(), _ -> warm(forkd, wish), Warmed.class)
-                .snapshot()
-                .fork();
-    context.getStore(NAMESPACE).put(sandbox.id(), new Child(sandbox));
+            ? Optional.empty()
+            : Optional.of(
+                run.computeIfAbsent(
+                        wish.template() + "\n" + wish.warm(), _ -> warm(forkd, wish), Warmed.class)
+                    .snapshot());
+    if (isHosted(parameter)) {
+      HostedSandbox hosted =
+          HostedSandbox.create(forkd, warmed.map(Snapshot::tag).orElse(wish.template()));
+      test.put(hosted.id(), new Child(hosted::close));
+      return hosted;
+    }
+    Sandbox sandbox = warmed.map(Snapshot::fork).orElseGet(() -> forkd.fork(wish.template()));
+    test.put(sandbox.id(), new Child(sandbox::close));
     return sandbox;
   }
 

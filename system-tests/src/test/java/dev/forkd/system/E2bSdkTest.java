@@ -1,11 +1,20 @@
 package dev.forkd.system;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 import static org.junit.jupiter.api.Assumptions.abort;
 
 import dev.forkd.api.ApiKey;
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.KnownTemplate;
+import dev.forkd.sdk.Forkd;
+import dev.forkd.sdk.ForkdApiException;
+import dev.forkd.sdk.hosted.CodeContext;
+import dev.forkd.sdk.hosted.CodeRun;
+import dev.forkd.sdk.hosted.HostOptions;
+import dev.forkd.sdk.hosted.HostedCode;
+import dev.forkd.sdk.hosted.HostedSandbox;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -167,6 +176,50 @@ class E2bSdkTest {
               environment,
               List.of(python + "/venv/bin/python", "-m", "unittest", "-v", "test_interpreter.py"));
         });
+  }
+
+  /** The same with the Java SDK: languages, environments, contexts, a time limit. */
+  @Test
+  void codeInterpreterFromJava() throws Exception {
+    Lab.bake(KnownTemplate.CODE_INTERPRETER);
+    try (Daemon daemon = Daemon.start();
+        Forkd forkd = daemon.client();
+        HostedSandbox sandbox =
+            HostedSandbox.create(
+                forkd,
+                KnownTemplate.CODE_INTERPRETER.tag().value(),
+                HostOptions.DEFAULT.env("FROM", "the sandbox"))) {
+      HostedCode code = sandbox.code();
+      HostedCode.Options python = HostedCode.Options.DEFAULT;
+      List<String> heard = new ArrayList<>();
+      CodeRun run =
+          code.run(
+              "import os\nprint('out')\nos.environ['FROM'] + os.environ['MINE']",
+              python.env("MINE", ", the run"),
+              output -> heard.add(output.text()));
+      assertThat(run.text()).contains("the sandbox, the run");
+      assertThat(heard).containsExactly("out\n");
+      assertThat(code.run("6 * 7", python.language("java")).text()).contains("42");
+      CodeContext context = code.createContext("python", "/tmp");
+      assertThat(
+              code.run("x = 1\nos = __import__('os')\nos.getcwd()", python.context(context)).text())
+          .contains("/tmp");
+      assertThat(code.contexts()).contains(context);
+      code.restart(context);
+      assertThat(code.run("x", python.context(context)).error())
+          .hasValueSatisfying(raised -> assertThat(raised.name()).isEqualTo("NameError"));
+      assertThatThrownBy(() ->
+              code.run(
+                  "while True: print('x')", python.context(context).timeout(Duration.ofSeconds(2))))
+          .isInstanceOfSatisfying(
+              ForkdApiException.class,
+              e -> assertThat(e.code()).isEqualTo(ErrorCode.DEADLINE_EXCEEDED));
+      assertThat(code.run("'free'", python.context(context)).text()).contains("free");
+      code.remove(context);
+      assertThatThrownBy(() -> code.run("1", python.context(context)))
+          .isInstanceOfSatisfying(
+              ForkdApiException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.NOT_FOUND));
+    }
   }
 
   private interface Program {

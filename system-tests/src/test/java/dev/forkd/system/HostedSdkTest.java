@@ -267,10 +267,15 @@ class HostedSdkTest {
   void ofItsOwn(
       @ForkedSandbox Sandbox plain,
       @ForkedSandbox(warm = "x = 41") Sandbox first,
-      @ForkedSandbox(warm = "x = 41") Sandbox second) {
+      @ForkedSandbox(warm = "x = 41") Sandbox second,
+      @ForkedSandbox(template = "base") HostedSandbox hosted,
+      @ForkedSandbox(template = "base", warm = "open('/warmed', 'w').write('yes')")
+          HostedSandbox warmed) {
     assertThat(plain.eval("'x' in globals()").result()).contains("False");
     assertThat(first.eval("x + 1").result()).contains("42");
     first.eval("x = 0");
     assertThat(second.eval("x + 1").result()).contains("42");
+    assertThat(hosted.commands().run("id -un; cat /warmed").stdout()).isEqualTo("user\n");
+    assertThat(warmed.commands().run("cat /warmed").stdout()).isEqualTo("yes");
   }
 }

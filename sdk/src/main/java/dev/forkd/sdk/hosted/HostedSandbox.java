@@ -3,16 +3,9 @@ package dev.forkd.sdk.hosted;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
-import java.io.BufferedReader;
-import java.io.IOException;
-import java.io.InputStreamReader;
-import java.net.http.HttpRequest;
-import java.net.http.HttpRequest.BodyPublishers;
-import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -33,9 +26,6 @@ import tools.jackson.databind.JsonNode;
  * }</pre>
  */
 public final class HostedSandbox implements AutoCloseable {
-  private static final int INTERPRETER_PORT = 49999;
-  private static final Duration DEFAULT_CODE_LIMIT = Duration.ofMinutes(5);
-
   private final Forkd forkd;
   private final Wire wire;
   private final Wire.Access access;
@@ -87,6 +77,11 @@ public final class HostedSandbox implements AutoCloseable {
 
   public HostedCommands commands() {
     return new HostedCommands(wire, access);
+  }
+
+  /** Its interpreter, with contexts, environments and time limits. */
+  public HostedCode code() {
+    return new HostedCode(wire, access);
   }
 
   public HostedFiles files() {
@@ -180,7 +175,7 @@ public final class HostedSandbox implements AutoCloseable {
 
   /** Runs Python in its interpreter; what it raises is in the answer. */
   public CodeRun runCode(String code) {
-    return runCode(code, "python", _ -> {});
+    return code().run(code);
   }
 
   /**
@@ -190,74 +185,7 @@ public final class HostedSandbox implements AutoCloseable {
    * @param listener hears what it prints, as it comes
    */
   public CodeRun runCode(String code, String language, Consumer<Output> listener) {
-    HttpRequest.Builder request =
-        wire.toPort(access.id(), INTERPRETER_PORT, "/execute")
-            .timeout(DEFAULT_CODE_LIMIT)
-            .header("Content-Type", "application/json")
-            .POST(
-                BodyPublishers.ofByteArray(Wire.json(Map.of("code", code, "language", language))));
-    access.authorize(request, Optional.empty());
-    try (BufferedReader lines =
-        new BufferedReader(
-            new InputStreamReader(wire.stream(request.build()), StandardCharsets.UTF_8))) {
-      return collect(lines, listener);
-    } catch (IOException e) {
-      throw wire.unreachable(e);
-    }
-  }
-
-  private static CodeRun collect(BufferedReader lines, Consumer<Output> listener)
-      throws IOException {
-    StringBuilder stdout = new StringBuilder();
-    StringBuilder stderr = new StringBuilder();
-    List<CodeRun.Shown> results = new ArrayList<>();
-    Optional<CodeRun.Raised> error = Optional.empty();
-    Optional<String> text = Optional.empty();
-    int count = 0;
-    for (String line = lines.readLine(); line != null; line = lines.readLine()) {
-      JsonNode event = Wire.parse(line.getBytes(StandardCharsets.UTF_8));
-      String said = event.path("text").asString("");
-      switch (event.path("type").asString("")) {
-        case "stdout" -> {
-          stdout.append(said);
-          listener.accept(new Output.Stdout(said.getBytes(StandardCharsets.UTF_8)));
-        }
-        case "stderr" -> {
-          stderr.append(said);
-          listener.accept(new Output.Stderr(said.getBytes(StandardCharsets.UTF_8)));
-        }
-        case "number_of_executions" -> count = event.path("execution_count").asInt(0);
-        case "error" ->
-            error =
-                Optional.of(
-                    new CodeRun.Raised(
-                        event.path("name").asString(""),
-                        event.path("value").asString(""),
-                        event.path("traceback").asString("")));
-        case "result" -> {
-          CodeRun.Shown shown = shown(event);
-          results.add(shown);
-          if (shown.main() && text.isEmpty()) {
-            text = Optional.of(said);
-          }
-        }
-        default -> {}
-      }
-    }
-    return new CodeRun(text, results, stdout.toString(), stderr.toString(), error, count);
-  }
-
-  private static CodeRun.Shown shown(JsonNode event) {
-    Map<String, Object> formats = new LinkedHashMap<>();
-    event
-        .properties()
-        .forEach(format -> {
-          if (!format.getKey().equals("type") && !format.getKey().equals("is_main_result")) {
-            JsonNode value = format.getValue();
-            formats.put(format.getKey(), value.isString() ? value.asString("") : value);
-          }
-        });
-    return new CodeRun.Shown(event.path("is_main_result").asBoolean(false), formats);
+    return code().run(code, HostedCode.Options.DEFAULT.language(language), listener);
   }
 
   /** Ends it; one that is gone already is fine. */

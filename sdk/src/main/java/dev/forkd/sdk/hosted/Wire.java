@@ -81,6 +81,11 @@ final class Wire {
         .header("E2b-Sandbox-Port", Integer.toString(port));
   }
 
+  /** What a request to a port is answered with, in JSON. */
+  JsonNode answer(HttpRequest request) {
+    return parse(whole(request));
+  }
+
   private byte[] whole(HttpRequest request) {
     HttpResponse<byte[]> answer =
         send(
