@@ -68,6 +68,55 @@ test('what takes too long is interrupted and does not hold up the next', LIMIT, 
   assert.equal((await box.runCode('"free"', { language: 'javascript' })).text, 'free')
 })
 
+test('what does not heed an interrupt is replaced, and the next run is told', { timeout: 120_000 }, async () => {
+  for (const [language, code, next] of [
+    ['bash', "trap '' INT; while :; do :; done", 'echo free'],
+    ['javascript', 'await null; while (true) {}', 'console.log("free")'],
+    ['java', 'while (true) { try { Thread.sleep(1000); } catch (Throwable e) { } }', 'System.out.println("free");'],
+  ]) {
+    await assert.rejects(box.runCode(code, { language, timeoutMs: 2000 }), /timed out/i)
+    const run = await box.runCode(next, { language })
+    assert.equal(run.logs.stdout.join(''), 'free\n', language)
+    assert.match(run.logs.stderr.join(''), /what it held is lost/, language)
+  }
+})
+
+test('what child processes print is the output of the run', LIMIT, async () => {
+  const run = (code, language) => box.runCode(code, { language })
+  const child = await run("require('child_process').spawnSync('echo', ['hi'], { stdio: 'inherit' }); 1", 'javascript')
+  assert.deepEqual([child.logs.stdout.join(''), child.text], ['hi\n', '1'])
+  assert.equal((await run('2 + 2', 'javascript')).text, '4')
+  assert.equal((await run('new ProcessBuilder("echo", "hi").inheritIO().start().waitFor();', 'java')).logs.stdout.join(''), 'hi\n')
+  assert.equal((await run('2 + 2', 'java')).text, '4')
+  assert.equal((await run('!echo hi', 'python')).logs.stdout.join('').trim(), 'hi')
+  assert.equal((await run('import os\n_ = os.system("echo hi")', 'python')).logs.stdout.join(''), 'hi\n')
+})
+
+test('much output is whole', LIMIT, async () => {
+  let size = 0
+  const run = await box.runCode('for _ in range(20): print("0123456789abcdef" * 65536)', { onStdout: (message) => (size += message.line.length) })
+  assert.deepEqual([size, run.logs.stdout.join('').length], [20 * ((1 << 20) + 1), 20 * ((1 << 20) + 1)])
+})
+
+test('an environment as large as it may be', LIMIT, async () => {
+  const large = await Sandbox.create({ timeoutMs: 120_000, envs: { LARGE: 'x'.repeat(100_000) } })
+  try {
+    assert.equal((await large.runCode('import os\nlen(os.environ["LARGE"])')).text, '100000')
+  } finally {
+    await large.kill()
+  }
+})
+
+test('a server that is killed is started again', { timeout: 120_000 }, async () => {
+  const other = await Sandbox.create({ timeoutMs: 120_000 })
+  try {
+    await other.commands.run('pkill python3', { timeoutMs: 10_000 })
+    for (let text; text !== '42'; ) text = (await other.runCode('6 * 7').catch(() => new Promise((later) => setTimeout(later, 500, {})))).text
+  } finally {
+    await other.kill()
+  }
+})
+
 test('a kernel that dies is told and replaced', LIMIT, async () => {
   const context = await box.createCodeContext()
   assert.equal((await box.runCode('import os\nos._exit(3)', { context })).error.name, 'KernelDied')

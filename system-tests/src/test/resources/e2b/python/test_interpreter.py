@@ -17,6 +17,10 @@ class Interpreter(unittest.TestCase):
             figure = box.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2], [3, 4])\nplt.show()").results[0]
             self.assertTrue(figure.png)
             self.assertEqual(figure.chart.type.value, "line")
+            for code, kind in (
+                    ("plt.scatter([1], [2])", "scatter"), ("plt.pie([1, 3], labels=['a', 'b'])", "pie"),
+                    ("plt.boxplot([[1, 2, 3]])", "box_and_whisker"), ("f, (a, b) = plt.subplots(1, 2)\na.plot([1, 2])\nb.bar(['x'], [3])", "superchart")):
+                self.assertEqual(box.run_code(code + "\nplt.show()").results[-1].chart.type.value, kind)
             context = box.create_code_context(cwd="/tmp")
             self.assertEqual(box.run_code("import os\nos.getcwd()", context=context).text, "/tmp")
             box.run_code("mine = 1", context=context)
@@ -25,6 +29,12 @@ class Interpreter(unittest.TestCase):
             self.assertEqual(box.run_code("mine", context=context).error.name, "NameError")
             box.remove_code_context(context)
             self.assertNotIn(context.id, [one.id for one in box.list_code_contexts()])
+            for language, code in (
+                    ("python", "print('x')"), ("javascript", "console.log('x')"), ("bash", "echo x"), ("java", 'System.out.println("x");')):
+                heard = []
+                box.run_code(code, language=language, on_stdout=heard.append)
+                self.assertEqual("".join(message.line for message in heard), "x\n", language)
+                self.assertGreater(heard[0].timestamp, 0)
             self.assertEqual(box.run_code("[1, 2].map(n => n * 2)", language="js").text, "[ 2, 4 ]")
 
 
