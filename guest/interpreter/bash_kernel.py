@@ -27,8 +27,7 @@ class Shell:
 __forkd_busy=
 __forkd_leave='[ -n "${FUNCNAME-}" ] && return 130; trap - DEBUG; ! continue 1000'
 trap '[ -n "$__forkd_busy" ] && { shopt -s extdebug; set -T; trap -- "$__forkd_leave" DEBUG; eval "$__forkd_leave"; }' INT
-while :; do
-  printf '%s %s\0' "$__forkd_busy" "$?" >&4
+while printf '%s %s\0' "$__forkd_busy" "$?" >&4; do
   shopt -u extdebug
   set +T
   __forkd_busy=

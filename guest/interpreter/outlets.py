@@ -22,6 +22,8 @@ class Outlet:
         self.kind = kind
         self.fd = fd
         self.ready = False
+        self.pending = ""  # The beginning of a line: its end often comes at once.
+        self.due = False
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
         os.set_blocking(fd, False)
 
@@ -52,7 +54,7 @@ class Outlets:
 
     def _arm(self, outlet):
         self.timers.pop(outlet, None)
-        outlet.ready = False
+        outlet.ready = outlet.due = False
         if outlet.fd >= 0:
             self.loop.add_reader(outlet.fd, self._readable, outlet)
 
@@ -69,6 +71,7 @@ class Outlets:
         """From now on it is told; the wake is called when there is something."""
         for outlet in self.all:
             outlet.decoder.reset()
+            outlet.pending = ""
         self.wake = wake
 
     async def tell_new(self, tell):
@@ -77,8 +80,21 @@ class Outlets:
             if not outlet.ready:
                 continue
             outlet.ready = False
-            if await self._tell(outlet, CHUNK_BYTES, tell):
-                self.timers[outlet] = self.loop.call_later(GATHER_SECONDS, self._arm, outlet)
+            text = outlet.read(CHUNK_BYTES)
+            outlet.pending += text or ""
+            if text is None or outlet.due or outlet.pending.endswith("\n"):
+                outlet.due = False
+                await self._tell(outlet, tell)
+                if text is not None:
+                    self.timers[outlet] = self.loop.call_later(GATHER_SECONDS, self._arm, outlet)
+            else:
+                self.timers[outlet] = self.loop.call_later(GATHER_SECONDS, self._is_due, outlet)
+
+    def _is_due(self, outlet):
+        self.timers.pop(outlet, None)
+        if self.wake is not None:
+            outlet.ready = outlet.due = True
+            self.wake()
 
     async def tell_all(self, tell):
         """Whatever has been written before now; a process that goes on writing does not keep it here."""
@@ -87,21 +103,23 @@ class Outlets:
             while left > 0:
                 size = min(left, CHUNK_BYTES)
                 left -= size
-                await self._tell(outlet, size, tell)
+                outlet.pending += outlet.read(size) or ""
+                if len(outlet.pending) >= CHUNK_BYTES:
+                    await self._tell(outlet, tell)
+            await self._tell(outlet, tell)
 
-    async def _tell(self, outlet, size, tell):
-        text = outlet.read(size)
+    @staticmethod
+    async def _tell(outlet, tell):
+        text, outlet.pending = outlet.pending, ""
         if text:
             await tell(printed(outlet.kind, text))
-        return text is not None
 
     async def end(self, tell):
         """The run is over: what is left of it is told, what comes later is dropped."""
         await self.tell_all(tell)
         for outlet in self.all:
-            rest = outlet.decoder.decode(b"", final=True)
-            if rest:
-                await tell(printed(outlet.kind, rest))
+            outlet.pending = outlet.decoder.decode(b"", final=True)
+            await self._tell(outlet, tell)
         self.forget()
 
     def forget(self):

@@ -194,6 +194,26 @@ class Output(Interpreter):
                     if event["type"] == "stdout":
                         self.assertAlmostEqual(event["timestamp"] / 1e6, time.time(), delta=60)
 
+    def test_a_line_is_told_as_one(self):
+        """Though Python writes its end by itself; a beginning without an end is told as well, soon."""
+        for language in LANGUAGES:
+            for _ in range(5):
+                run = self.run_code(PRINT[language], language=language)
+                self.assertEqual([event["text"] for event in run.events if event["type"] == "stdout"], ["hé\n"])
+        connection = self.server.begin("import time\nprint('beginning', end='')\ntime.sleep(3)\nprint('end')")
+        began, answer = time.monotonic(), connection.getresponse()
+        while "beginning" not in (line := answer.readline().decode()):
+            self.assertNotIn("end_of_execution", line)
+        self.assertLess(time.monotonic() - began, 2)
+        connection.close()
+
+    def test_statuses_of_bash(self):
+        """A command that fails, a shell that ends, and one that goes on."""
+        errors = [self.run_code(code, language="bash").error for code in ("false", "true", "(exit 7)", "exit 3", "true")]
+        self.assertEqual(
+            [error and (error["name"], error["value"]) for error in errors],
+            [("ExitStatus", "1"), None, ("ExitStatus", "7"), ("ShellExit", "the shell has ended with status 3"), None])
+
     def test_what_children_print_is_the_runs_output(self):
         """They inherit the descriptors: it comes in order, and the next runs get their own results."""
         codes = {
