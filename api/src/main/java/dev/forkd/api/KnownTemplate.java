@@ -117,10 +117,21 @@ public record KnownTemplate(
                   BASE.packages().stream(),
                   Stream.of(
                       "openjdk-17-jdk-headless",
+                      "python3-bs4",
                       "python3-ipykernel",
+                      "python3-lxml",
                       "python3-matplotlib",
+                      "python3-networkx",
+                      "python3-openpyxl",
                       "python3-pandas",
-                      "python3-tornado"))
+                      "python3-requests",
+                      "python3-scipy",
+                      "python3-seaborn",
+                      "python3-sklearn",
+                      "python3-sympy",
+                      "python3-tabulate",
+                      "python3-tornado",
+                      "python3-yaml"))
               .toList(),
           Map.of("guest/interpreter", "/opt/forkd-interpreter"),
           Stream.concat(
