@@ -106,7 +106,7 @@ class OciSystemTest {
     assertThat(Lab.eval(Lab.fork(new Tag("oci-branch"), 1).getFirst(), "6 * 8")).isEqualTo("48");
   }
 
-  /** Sources of an agent that has another version and does not tell its protocol yet. */
+  /** Sources of an agent that has another version and does not tell its protocol and its streams yet. */
   private Path olderCheckout() throws IOException {
     Path here = Path.of("").toAbsolutePath().getParent();
     Path older = Files.createDirectory(folder.resolve("older"));
@@ -123,8 +123,9 @@ class OciSystemTest {
         older.resolve("guest/agent/agent.h"), "AGENT_VERSION \"1.0.0\"", "AGENT_VERSION \"0.9.0\"");
     replace(
         older.resolve("guest/agent/eval.c"),
-        "\"{s:s,s:i,s:s}\", \"agent\", AGENT_VERSION, \"protocol\", AGENT_PROTOCOL",
-        "\"{s:s,s:s}\", \"agent\", AGENT_VERSION");
+        "\"{s:s,s:i,s:s,s:i}\", \"agent\", AGENT_VERSION, \"protocol\", AGENT_PROTOCOL,"
+            + " \"evaluator\", eval_state(), \"streams\", MAX_STREAMS",
+        "\"{s:s,s:s}\", \"agent\", AGENT_VERSION, \"evaluator\", eval_state()");
     return older;
   }
 
