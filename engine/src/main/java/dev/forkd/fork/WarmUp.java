@@ -68,7 +68,7 @@ public final class WarmUp {
     GuestAgent agent = agents.connect(vm, id, () -> {}, why -> {});
     try {
       vm.execute(new VmCommand.Resume());
-      handshake.greet(agent, Handshake.fresh(HexFormat.of().parseHex(token)));
+      handshake.greet(agent, handshake.fresh(HexFormat.of().parseHex(token)));
       byte[] current = new byte[0];
       for (int round = 0; round < ROUNDS; round++) {
         current = round(id, agent, rehearsals);

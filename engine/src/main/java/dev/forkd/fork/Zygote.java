@@ -2,6 +2,7 @@ package dev.forkd.fork;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.snapshot.SnapshotManifest;
 import dev.forkd.vmm.DiskLayer;
 import dev.forkd.vmm.RunningVm;
@@ -70,9 +71,13 @@ final class Zygote {
         .toList();
   }
 
-  /** Whether its process is there. */
+  /**
+   * Whether its process is there and can be copied. One that was killed, as by a host without
+   * memory, is traced and may never be told to have ended.
+   */
   boolean alive() {
-    return !vm.exit().isDone();
+    return !vm.exit().isDone()
+        && new ProcessIdentity(vm.process().pid(), vm.process().startTicks()).firstThreadIsAlive();
   }
 
   /**

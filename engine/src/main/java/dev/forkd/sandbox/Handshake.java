@@ -29,13 +29,27 @@ public final class Handshake {
   private static final Duration CLOCK_PAUSE = Duration.ofMillis(20);
 
   private static final int ENTROPY_BYTES = 64;
-  private static final Duration TIMEOUT = Duration.ofSeconds(20);
+  private static final Duration PATIENCE = Duration.ofSeconds(20);
   private static final Duration DOUBT_PATIENCE = Duration.ofSeconds(3);
   private static final SecureRandom RANDOM = new SecureRandom();
   private static final HexFormat HEX = HexFormat.of();
 
   /** Hashes of the samples of all children of this process: the same twice is two twins. */
   private final Set<String> seen = ConcurrentHashMap.newKeySet();
+
+  private final Duration patience;
+
+  /** With the patience that a stalled host may need. */
+  public Handshake() {
+    this(PATIENCE);
+  }
+
+  /**
+   * @param patience how long a guest may take for one answer
+   */
+  public Handshake(Duration patience) {
+    this.patience = patience;
+  }
 
   private static String hostname(String id) {
     return "forkd-" + id;
@@ -61,7 +75,7 @@ public final class Handshake {
           agent.epoch(
               new EpochRequest(
                   epoch, sentNanos, randomBytes(ENTROPY_BYTES), hostname(id), machineId, ownToken),
-              TIMEOUT);
+              patience);
       clock = ClockReading.of(sentNanos, proof.clockNanos(), unixNanos());
       check(id, "epoch", Long.toString(epoch), Long.toString(proof.epoch()));
       check(id, "hostname", hostname(id), proof.hostname());
@@ -69,7 +83,7 @@ public final class Handshake {
       if (clock.errorMaxNanos() <= GuestClock.ERROR_MAX.toNanos()) {
         break;
       }
-      if (attempt == CLOCK_ATTEMPTS || System.nanoTime() - begin > TIMEOUT.toNanos()) {
+      if (attempt == CLOCK_ATTEMPTS || System.nanoTime() - begin > patience.toNanos()) {
         throw refused(id, clockOff(clock, attempt));
       }
       // The host may have been busy with other things for a moment: no reason to end a child.
@@ -111,8 +125,8 @@ public final class Handshake {
   public record Greeting(byte[] token, Duration patience) {}
 
   /** How a child that nobody has talked to is greeted. */
-  public static List<Greeting> fresh(byte[] snapshotToken) {
-    return List.of(new Greeting(snapshotToken, TIMEOUT));
+  public List<Greeting> fresh(byte[] snapshotToken) {
+    return List.of(new Greeting(snapshotToken, patience));
   }
 
   /**
@@ -120,11 +134,11 @@ public final class Handshake {
    * knows whether it has its own token already. That one is tried first, since an agent that does
    * not listen for it takes no notice.
    */
-  static List<Greeting> inDoubt(byte[] snapshotToken, byte[] ownToken) {
+  List<Greeting> inDoubt(byte[] snapshotToken, byte[] ownToken) {
     return List.of(
         new Greeting(ownToken, DOUBT_PATIENCE),
-        new Greeting(snapshotToken, TIMEOUT),
-        new Greeting(ownToken, TIMEOUT));
+        new Greeting(snapshotToken, patience),
+        new Greeting(ownToken, patience));
   }
 
   /**
@@ -143,7 +157,7 @@ public final class Handshake {
             hostname(id),
             HEX.formatHex(randomBytes(16)),
             token),
-        TIMEOUT);
+        patience);
     return token;
   }
 

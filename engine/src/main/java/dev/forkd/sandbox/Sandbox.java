@@ -426,7 +426,7 @@ public final class Sandbox {
           handshake.perform(
               id.value(),
               agent,
-              inDoubt ? Handshake.inDoubt(snapshotToken, ownToken) : Handshake.fresh(snapshotToken),
+              inDoubt ? handshake.inDoubt(snapshotToken, ownToken) : handshake.fresh(snapshotToken),
               ownToken);
       if (record.frozen() || inDoubt) {
         agent.thaw(Duration.ofSeconds(10));

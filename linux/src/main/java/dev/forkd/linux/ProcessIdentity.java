@@ -53,6 +53,17 @@ public record ProcessIdentity(long pid, long startTicks) {
             .isPresent();
   }
 
+  /**
+   * Whether its first thread runs. That of a killed process has ended even while the process is
+   * traced and the tracer has not heard of the other threads' ends, which keeps it from ending.
+   */
+  public boolean firstThreadIsAlive() {
+    return stat(pid)
+        .filter(fields -> !fields[STATE].equals("Z") && !fields[STATE].equals("X"))
+        .filter(fields -> Long.parseLong(fields[START_TICKS]) == startTicks)
+        .isPresent();
+  }
+
   public boolean sameAs(ProcessIdentity other) {
     return equals(other);
   }

@@ -15,6 +15,7 @@ import dev.forkd.engine.ExecSession;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.engine.SandboxView;
+import dev.forkd.linux.ProcessIdentity;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
@@ -187,6 +188,24 @@ class ForkSystemTest {
               assertThat(e.code()).isEqualTo(code);
               assertThat(e.message()).contains(words);
             });
+  }
+
+  /**
+   * What children are copied from may be killed, as by a host without memory: the next fork makes
+   * another one.
+   */
+  @Test
+  void killedZygoteIsReplaced() {
+    Lab.eval(Lab.forkOne(), "1");
+    List<ProcessHandle> zygotes = Lab.vmms("forkd-zy");
+    assertThat(zygotes).isNotEmpty();
+    List<ProcessIdentity> killed =
+        zygotes.stream().map(process -> ProcessIdentity.of(process.pid())).toList();
+    zygotes.forEach(ProcessHandle::destroyForcibly);
+    await().until(() -> killed.stream().noneMatch(ProcessIdentity::firstThreadIsAlive));
+    assertThat(Lab.eval(Lab.forkOne(), "1 + 1")).isEqualTo("2");
+    assertThat(Lab.eval(Lab.forkOne(), "2 + 2")).isEqualTo("4");
+    assertThat(Lab.vmms("forkd-zy")).isNotEmpty().doesNotContainAnyElementsOf(zygotes);
   }
 
   /** A VMM that dies fails its sandbox alone; killing it frees everything it held. */

@@ -106,7 +106,10 @@ class OciSystemTest {
     assertThat(Lab.eval(Lab.fork(new Tag("oci-branch"), 1).getFirst(), "6 * 8")).isEqualTo("48");
   }
 
-  /** Sources of an agent that has another version and does not tell its protocol and its streams yet. */
+  /**
+   * Sources of an agent that has another version and does not tell its protocol and its streams
+   * yet.
+   */
   private Path olderCheckout() throws IOException {
     Path here = Path.of("").toAbsolutePath().getParent();
     Path older = Files.createDirectory(folder.resolve("older"));

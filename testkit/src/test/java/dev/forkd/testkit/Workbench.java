@@ -45,6 +45,7 @@ import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -81,7 +82,10 @@ public final class Workbench implements AutoCloseable {
   public final Sandboxes sandboxes;
   public final Zygotes zygotes;
   public final Brancher brancher;
-  public final Handshake handshake = new Handshake();
+
+  /** With less patience than the real one: tests of silence have to wait for its end. */
+  public final Handshake handshake = new Handshake(Duration.ofSeconds(3));
+
   public final Forker.Parts parts;
   private final ScheduledExecutorService clock = Threads.clock("workbench-clock");
   private final ExecutorService starters = Threads.virtualExecutor("workbench-fork", 2);
