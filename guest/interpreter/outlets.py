@@ -10,6 +10,7 @@ import time
 
 CHUNK_BYTES = 65536
 GATHER_SECONDS = 0.005
+LINE_SECONDS = 0.015  # Longer than Python lets another thread go on between two writes of one line.
 
 
 def printed(kind, text):
@@ -88,7 +89,7 @@ class Outlets:
                 if text is not None:
                     self.timers[outlet] = self.loop.call_later(GATHER_SECONDS, self._arm, outlet)
             else:
-                self.timers[outlet] = self.loop.call_later(GATHER_SECONDS, self._is_due, outlet)
+                self.timers[outlet] = self.loop.call_later(LINE_SECONDS, self._is_due, outlet)
 
     def _is_due(self, outlet):
         self.timers.pop(outlet, None)

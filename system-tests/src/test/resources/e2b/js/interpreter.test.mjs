@@ -15,13 +15,13 @@ test('python: values, state, output, errors', LIMIT, async () => {
   const first = await box.runCode('x = 41\nx + 1')
   assert.deepEqual([first.text, first.executionCount, first.error], ['42', 1, undefined])
   assert.equal((await box.runCode('"it is " + str(x)')).text, 'it is 41')
-  const heard = []
+  const heard = { out: '', err: '' }
   const printed = await box.runCode('import sys\nprint("out")\nprint("err", file=sys.stderr)', {
-    onStdout: (message) => heard.push(message.line),
-    onStderr: (message) => heard.push(message.line),
+    onStdout: (message) => (heard.out += message.line),
+    onStderr: (message) => (heard.err += message.line),
   })
   assert.deepEqual([printed.logs.stdout.join(''), printed.logs.stderr.join('')], ['out\n', 'err\n'])
-  assert.deepEqual(heard.sort(), ['err\n', 'out\n'])
+  assert.deepEqual(heard, { out: 'out\n', err: 'err\n' })
   const failed = await box.runCode('1 / 0')
   assert.deepEqual([failed.error.name, failed.error.value], ['ZeroDivisionError', 'division by zero'])
   assert.match(failed.error.traceback.replace(/\x1b\[[0-9;]*m/g, ""), /1 \/ 0/)

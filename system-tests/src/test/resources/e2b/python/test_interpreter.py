@@ -12,7 +12,7 @@ class Interpreter(unittest.TestCase):
             self.assertEqual(box.run_code("x = 41\nx + 1").text, "42")
             heard = []
             run = box.run_code("print('out')\nimport os\nos.environ['FROM'], os.environ['MINE']", envs={"MINE": "run"}, on_stdout=lambda message: heard.append(message.line))
-            self.assertEqual((run.text, heard), ("('the sandbox', 'run')", ["out\n"]))
+            self.assertEqual((run.text, "".join(heard)), ("('the sandbox', 'run')", "out\n"))
             self.assertEqual(box.run_code("1 / 0").error.name, "ZeroDivisionError")
             figure = box.run_code("import matplotlib.pyplot as plt\nplt.plot([1, 2], [3, 4])\nplt.show()").results[0]
             self.assertTrue(figure.png)
