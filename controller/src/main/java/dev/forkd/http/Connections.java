@@ -7,6 +7,7 @@ import io.helidon.webserver.spi.ServerConnection;
 import io.helidon.webserver.spi.ServerConnectionSelector;
 import java.time.Duration;
 import java.util.Comparator;
+import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
@@ -49,14 +50,21 @@ final class Connections implements ServerConnectionSelector {
     serving(false);
   }
 
-  /** The server accepts none when all are taken, so one that rests makes room for the next. */
+  /**
+   * The server accepts none when all are taken, so those that have rested the longest make room for
+   * the next. Those that were told to go are still here for a moment, and are not counted again.
+   */
   private void makeRoom() {
-    if (byThread.size() >= crowd) {
+    List<Watched> staying =
+        byThread.values().stream().filter(connection -> !connection.ending).toList();
+    int many = staying.size() - crowd + 1;
+    if (many > 0) {
       long nowNanos = System.nanoTime();
-      byThread.values().stream()
+      staying.stream()
           .filter(connection -> !connection.serving)
-          .max(Comparator.comparingLong(connection -> nowNanos - connection.quietSinceNanos))
-          .ifPresent(connection -> connection.close(true));
+          .sorted(Comparator.comparingLong(connection -> connection.quietSinceNanos - nowNanos))
+          .limit(many)
+          .forEach(Watched::end);
     }
   }
 
@@ -93,6 +101,7 @@ final class Connections implements ServerConnectionSelector {
     private volatile long quietSinceNanos = System.nanoTime();
     private volatile boolean serving;
     private volatile boolean known;
+    private volatile boolean ending;
 
     Watched(ServerConnection connection, Inbound inbound) {
       this.connection = connection;
@@ -107,6 +116,11 @@ final class Connections implements ServerConnectionSelector {
       } finally {
         byThread.remove(Thread.currentThread());
       }
+    }
+
+    private void end() {
+      ending = true;
+      close(true);
     }
 
     /** As far as it counts: the server has one limit for all. */
