@@ -116,6 +116,54 @@ struct spawn {
 };
 void raise_descriptors(void);
 bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step);
+void spawn_close(struct spawn *spawn); /* its descriptors, which the program has by now */
+
+/* drain.c: a program that a user has started, and its pipes */
+struct program;
+enum { UNHEARD = -1 };
+struct program_ops {
+  int64_t (*room)(const struct program *p, int channel); /* how much those who listen can take; UNHEARD when nobody does */
+  void (*deliver)(struct program *p, int channel, const uint8_t *data, size_t size); /* to them */
+  void (*ready)(struct source *pipe, uint32_t events);
+};
+struct program {
+  const struct program_ops *ops;
+  pid_t pid;
+  bool terminal, exited, timed_out;
+  int status;
+  int64_t deadline, drain_deadline; /* 0: none */
+  struct pipe_end {
+    struct source source; /* first: a source is cast back to its pipe */
+    struct program *program;
+    int channel;
+    int owed;        /* in it when the program ended: what that wrote itself */
+    uint32_t events; /* 0: the loop does not know it */
+  } pipes[3]; /* of a terminal, the master is the output's, and input goes there too */
+};
+void program_init(struct program *p, const struct program_ops *ops);
+bool program_pipes(struct program *p, struct spawn *spawn, bool input, bool output); /* /dev/null where there is none */
+void program_watch(struct program *p); /* it has started: the loop tells of its pipes */
+void program_close(struct program *p);
+void program_read(struct program *p);
+void program_ended(struct program *p, int status);
+bool program_over(const struct program *p); /* it has ended, and its pipes are empty or have been left open by others for too long */
+int64_t program_deadline(const struct program *p); /* 0: none */
+void program_check_deadline(struct program *p, int64_t now);
+json_t *program_result(int status, bool timed_out);
+/* Reads what it has written, as far as those who listen want to have it. What nobody wants is read away in turns: a
+ * program may write as fast as it is read, and all others would wait for its end. */
+void pipe_read(struct pipe_end *pipe);
+void pipe_close(struct pipe_end *pipe);
+
+/* input.c */
+struct input_queue {
+  struct program *program;
+  struct input *first;
+};
+void input_start(struct input_queue *queue, struct stream *s, bool closes); /* a request that writes, or closes */
+void input_pump(struct input_queue *queue);
+void input_over(struct input_queue *queue); /* the process has ended */
+int pipe_write(int fd, struct buffer *b, struct stream *s); /* 0 when all is written, or an error; gives the stream credit, if there is one */
 
 /* command.c */
 struct account { uid_t uid; gid_t gid; char name[64], home[256]; };

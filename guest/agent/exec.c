@@ -1,45 +1,19 @@
-/* Commands: their processes, their pipes, their ends. */
+/* Commands: their processes, what is said to and by them, their ends. */
 #include "agent.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define DRAIN_MILLIS 200
-#define UNHEARD_BYTES (1u << 20)
 
 /* One command. It outlives its stream when the host goes away. */
 struct exec {
+  struct program program; /* first: a program is cast back to its command */
   struct exec *next;
   struct stream *stream; /* null when nobody listens any more */
-  pid_t pid;
-  bool exited, timed_out, input_ended;
-  int status;
-  int64_t deadline;       /* 0: none */
-  int64_t drain_deadline; /* 0: none */
-  struct pipe_end {
-    struct source source; /* first: a source is cast back to its pipe */
-    int owed; /* in it when the process ended: what that wrote itself */
-    struct exec *exec;
-    int channel;
-  } pipes[3];
+  bool input_ended;
   struct buffer input;
 };
 static struct exec *execs;
-
-static void close_pipe(struct pipe_end *pipe) {
-  if (pipe->source.fd < 0) return;
-  loop_remove(&pipe->source);
-  close(pipe->source.fd);
-  pipe->source.fd = -1;
-  pipe->owed = 0;
-}
 
 static void exec_free(struct exec *e) {
   for (struct exec **at = &execs; *at; at = &(*at)->next)
@@ -47,116 +21,73 @@ static void exec_free(struct exec *e) {
       *at = e->next;
       break;
     }
-  for (int i = 0; i < 3; i++) close_pipe(&e->pipes[i]);
+  program_close(&e->program);
   buffer_free(&e->input);
   free(e);
 }
 
-/* All is said when the process has ended and its pipes are empty, or have been left open by others
- * for too long. */
 static void finish_if_over(struct exec *e) {
-  if (!e->exited) return;
-  bool open = e->pipes[CH_OUT].source.fd >= 0 || e->pipes[CH_ERR].source.fd >= 0;
-  if (open && (!e->drain_deadline || now_millis() < e->drain_deadline)) return;
-  if (e->stream && (e->pipes[CH_OUT].owed || e->pipes[CH_ERR].owed)) return;
+  if (!program_over(&e->program)) return;
   struct stream *s = e->stream;
-  int status = e->status;
-  bool timed_out = e->timed_out;
+  int status = e->program.status;
+  bool timed_out = e->program.timed_out;
   exec_free(e);
-  if (!s) {
-    announce_idle();
-    return;
-  }
-  json_t *result = json_object();
-  if (timed_out) json_object_set_new(result, "timedOut", json_true());
-  else if (WIFSIGNALED(status)) json_object_set_new(result, "signal", json_integer(WTERMSIG(status)));
-  else json_object_set_new(result, "exit", json_integer(WEXITSTATUS(status)));
-  stream_end(s, result);
+  if (s) stream_end(s, program_result(status, timed_out));
+  else announce_idle();
 }
 
-/* Reads what the process has written, as far as the host wants to have it. What nobody wants is read away in turns: a
- * process may write as fast as it is read, and all others would wait for its end. */
-static void pump_output(struct pipe_end *pipe) {
-  struct exec *e = pipe->exec;
-  static uint8_t data[MAX_PAYLOAD];
-  size_t unheard = 0;
-  while (pipe->source.fd >= 0) {
-    size_t room = sizeof data;
-    if (e->stream) {
-      int64_t credit = e->stream->send_credit[pipe->channel];
-      if (credit <= 0 || channel_crowded()) return;
-      if ((int64_t)room > credit) room = (size_t)credit;
-    }
-    ssize_t n = read(pipe->source.fd, data, room);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
-      pipe->owed = 0;
-      return;
-    }
-    if (n <= 0) {
-      close_pipe(pipe);
-      return;
-    }
-    pipe->owed = n < pipe->owed ? pipe->owed - (int)n : 0;
-    if (!e->stream) {
-      if ((unheard += (size_t)n) < UNHEARD_BYTES) continue;
-      loop_change(&pipe->source, EPOLLIN | EPOLLET); /* told again in the next turn */
-      return;
-    }
-    e->stream->send_credit[pipe->channel] -= n;
-    send_frame(e->stream->id, F_DATA, pipe->channel, data, (size_t)n);
-  }
+static int64_t room(const struct program *p, int on) {
+  const struct exec *e = (const struct exec *)p;
+  return e->stream ? e->stream->send_credit[on] : UNHEARD;
 }
 
-static void output_ready(struct source *source, uint32_t events) {
-  struct pipe_end *pipe = (struct pipe_end *)source;
-  struct exec *e = pipe->exec;
-  (void)events;
-  pump_output(pipe);
+static void deliver(struct program *p, int on, const uint8_t *data, size_t size) {
+  struct stream *s = ((struct exec *)p)->stream;
+  s->send_credit[on] -= (int64_t)size;
+  send_frame(s->id, F_DATA, on, data, size);
+}
+
+static void read_output(struct exec *e) {
+  program_read(&e->program);
   finish_if_over(e);
 }
 
-static void exec_credit(struct stream *s) {
-  struct exec *e = s->state;
-  pump_output(&e->pipes[CH_OUT]);
-  pump_output(&e->pipes[CH_ERR]);
-  finish_if_over(e);
-}
+static void exec_credit(struct stream *s) { read_output(s->state); }
 
 void exec_resume_output(void) {
   if (channel_crowded()) return;
   for (struct exec *e = execs, *next; e; e = next) {
     next = e->next;
-    pump_output(&e->pipes[CH_OUT]);
-    pump_output(&e->pipes[CH_ERR]);
-    finish_if_over(e);
+    read_output(e);
   }
 }
 
 static void pump_input(struct exec *e) {
-  struct pipe_end *pipe = &e->pipes[CH_IN];
-  while (pipe->source.fd >= 0 && buffer_size(&e->input)) {
-    ssize_t n = write(pipe->source.fd, buffer_at(&e->input), buffer_size(&e->input));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
-    if (n < 0) { /* nobody reads it any more */
-      n = (ssize_t)buffer_size(&e->input);
-      close_pipe(pipe);
-    }
-    buffer_consume(&e->input, (size_t)n);
-    if (e->stream) stream_consumed(e->stream, (size_t)n);
+  struct pipe_end *pipe = &e->program.pipes[CH_IN];
+  int error = pipe->source.fd < 0 ? 0 : pipe_write(pipe->source.fd, &e->input, e->stream);
+  if (error == EAGAIN) return;
+  if (error) { /* nobody reads it any more */
+    if (e->stream) stream_consumed(e->stream, buffer_size(&e->input));
+    buffer_clear(&e->input);
+    pipe_close(pipe);
   }
-  if (e->input_ended && !buffer_size(&e->input)) close_pipe(pipe);
+  if (e->input_ended && !buffer_size(&e->input)) pipe_close(pipe);
 }
 
-static void input_ready(struct source *source, uint32_t events) {
+static void pipe_ready(struct source *source, uint32_t events) {
+  struct pipe_end *pipe = (struct pipe_end *)source;
+  struct exec *e = (struct exec *)pipe->program;
   (void)events;
-  pump_input(((struct pipe_end *)source)->exec);
+  if (pipe->channel == CH_IN) pump_input(e);
+  else pipe_read(pipe);
+  finish_if_over(e);
 }
+
+static const struct program_ops program_ops = {.room = room, .deliver = deliver, .ready = pipe_ready};
 
 static void exec_input(struct stream *s, const uint8_t *data, size_t size) {
   struct exec *e = s->state;
-  if (e->pipes[CH_IN].source.fd < 0) {
+  if (e->program.pipes[CH_IN].source.fd < 0) {
     stream_consumed(s, size);
     return;
   }
@@ -172,7 +103,7 @@ static void exec_input_end(struct stream *s) {
 
 static void exec_signal(struct stream *s, int number) {
   struct exec *e = s->state;
-  if (!e->exited) kill(-e->pid, number);
+  if (!e->program.exited) kill(-e->program.pid, number);
 }
 
 static void exec_detach(struct stream *s) {
@@ -185,8 +116,8 @@ static void exec_detach(struct stream *s) {
 static void exec_cancel(struct stream *s) {
   struct exec *e = s->state;
   e->stream = NULL;
-  kill(-e->pid, SIGKILL); /* the children that it left behind, too */
-  if (e->exited) exec_free(e);
+  kill(-e->program.pid, SIGKILL); /* the children that it left behind, too */
+  if (e->program.exited) exec_free(e);
 }
 
 static const struct stream_ops exec_ops = {
@@ -200,15 +131,8 @@ static const struct stream_ops exec_ops = {
 
 void exec_reaped(pid_t pid, int status) {
   for (struct exec *e = execs; e; e = e->next) {
-    if (e->pid != pid || e->exited) continue;
-    e->exited = true;
-    e->status = status;
-    e->drain_deadline = now_millis() + DRAIN_MILLIS;
-    for (int i = CH_OUT; i <= CH_ERR; i++) e->pipes[i].owed = unread(e->pipes[i].source.fd);
-    if (e->timed_out) kill(-pid, SIGKILL);
-    close_pipe(&e->pipes[CH_IN]);
-    pump_output(&e->pipes[CH_OUT]);
-    pump_output(&e->pipes[CH_ERR]);
+    if (e->program.pid != pid || e->program.exited) continue;
+    program_ended(&e->program, status);
     finish_if_over(e);
     return;
   }
@@ -217,7 +141,7 @@ void exec_reaped(pid_t pid, int status) {
 int64_t exec_next_deadline(void) {
   int64_t next = 0;
   for (struct exec *e = execs; e; e = e->next) {
-    int64_t mine = e->exited ? e->drain_deadline : e->deadline;
+    int64_t mine = program_deadline(&e->program);
     if (mine && (!next || mine < next)) next = mine;
   }
   return next;
@@ -227,41 +151,15 @@ void exec_check_deadlines(void) {
   int64_t now = now_millis();
   for (struct exec *e = execs, *next; e; e = next) {
     next = e->next;
-    if (e->exited) {
-      /* Output that waits for the host's credit is not somebody else's open pipe. */
-      bool waits = e->stream && (e->stream->send_credit[CH_OUT] <= 0 ||
-                                 e->stream->send_credit[CH_ERR] <= 0 || channel_crowded() ||
-                                 e->pipes[CH_OUT].owed || e->pipes[CH_ERR].owed);
-      if (waits && now >= e->drain_deadline) e->drain_deadline = now + DRAIN_MILLIS;
-      finish_if_over(e);
-    } else if (e->deadline && now >= e->deadline) {
-      e->timed_out = true;
-      e->deadline = 0;
-      kill(-e->pid, SIGKILL);
-    }
+    program_check_deadline(&e->program, now);
+    finish_if_over(e);
   }
 }
 
 int exec_running(void) {
   int count = 0;
-  for (struct exec *e = execs; e; e = e->next) count += !e->exited;
+  for (struct exec *e = execs; e; e = e->next) count += !e->program.exited;
   return count;
-}
-
-static bool make_pipes(struct exec *e, struct spawn *spawn, bool input, bool output) {
-  for (int i = 0; i < 3; i++) {
-    int ends[2];
-    if (i == CH_IN ? !input : !output) {
-      spawn->fds[i] = open("/dev/null", (i == CH_IN ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
-      if (spawn->fds[i] < 0) return false;
-      continue;
-    }
-    if (pipe2(ends, O_CLOEXEC)) return false;
-    spawn->fds[i] = ends[i == CH_IN ? 0 : 1];
-    e->pipes[i].source.fd = ends[i == CH_IN ? 1 : 0];
-    set_nonblocking(e->pipes[i].source.fd);
-  }
-  return true;
 }
 
 void exec_start(struct stream *s, json_t *request) {
@@ -271,36 +169,27 @@ void exec_start(struct stream *s, json_t *request) {
   if (!command_prepare(&command, s, request)) return;
   struct exec *e = calloc(1, sizeof *e);
   if (!e) fatal("out of memory for a command");
-  for (int i = 0; i < 3; i++) e->pipes[i] = (struct pipe_end){.source = {.fd = -1}, .exec = e, .channel = i};
+  program_init(&e->program, &program_ops);
   const char *step = "pipes";
   e->next = execs;
   execs = e;
   bool started =
-      make_pipes(e, &command.spawn, !background && json_is_true(json_object_get(request, "stdin")), !background) &&
-      spawn_process(&command.spawn, &e->pid, &step);
+      program_pipes(&e->program, &command.spawn, !background && json_is_true(json_object_get(request, "stdin")), !background) &&
+      spawn_process(&command.spawn, &e->program.pid, &step);
   int error = errno;
-  for (int i = 0; i < 3; i++)
-    if (command.spawn.fds[i] >= 0) close(command.spawn.fds[i]);
+  spawn_close(&command.spawn);
   if (!started) {
-    for (int i = 0; i < 3; i++) {
-      if (e->pipes[i].source.fd >= 0) close(e->pipes[i].source.fd);
-      e->pipes[i].source.fd = -1;
-    }
     exec_free(e);
     command_fail(&command, s, error, step);
   } else {
-    e->deadline = timeout > 0 && !background ? now_millis() + timeout : 0;
+    e->program.deadline = timeout > 0 && !background ? now_millis() + timeout : 0;
     if (background) {
-      stream_end(s, json_pack("{s:i}", "pid", (int)e->pid));
+      stream_end(s, json_pack("{s:i}", "pid", (int)e->program.pid));
     } else {
       e->stream = s;
       s->state = e;
       s->ops = &exec_ops;
-      for (int i = 0; i < 3; i++) {
-        if (e->pipes[i].source.fd < 0) continue;
-        e->pipes[i].source.ready = i == CH_IN ? input_ready : output_ready;
-        loop_add(&e->pipes[i].source, (i == CH_IN ? EPOLLOUT : EPOLLIN) | EPOLLET);
-      }
+      program_watch(&e->program);
     }
   }
   command_free(&command);

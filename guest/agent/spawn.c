@@ -152,3 +152,8 @@ bool spawn_process(const struct spawn *spawn, pid_t *pid, const char **step) {
   *pid = (pid_t)result;
   return true;
 }
+
+void spawn_close(struct spawn *spawn) {
+  for (int i = 0; i < 3; i++)
+    if (spawn->fds[i] >= 0 && (i == 0 || spawn->fds[i] != spawn->fds[0])) close(spawn->fds[i]);
+}
