@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import unittest
 
-from agent_test import GUEST, PROGRAM, AgentTest
+from agent_case import GUEST, PROGRAM, AgentTest
 
 
 @unittest.skipIf(GUEST, "a guest's file is read when it boots")

@@ -8,9 +8,8 @@ import threading
 import time
 import unittest
 
-import agent_test
-from agent_client import AgentError
-from agent_test import GUEST, AgentTest
+from agent_case import GUEST, SLOW, AgentTest
+from agent_client import TOKEN, AgentError
 
 
 class Hosting(AgentTest):
@@ -103,13 +102,13 @@ class Processes(Hosting):
         begin = time.monotonic()
         stream = self.start("sleep", "100", lifetimeMillis=300)
         self.assertTrue(self.agent.end(stream)["timedOut"])
-        self.assertLess(time.monotonic() - begin, 5 * agent_test.SLOW)
+        self.assertLess(time.monotonic() - begin, 5 * SLOW)
 
     def test_a_pipe_that_others_hold_open_does_not_keep_it(self):
         stream = self.start("sh", "-c", "sleep 30 & echo x")
         begin = time.monotonic()
         self.assertEqual(self.agent.end(stream)["exit"], 0)
-        self.assertLess(time.monotonic() - begin, 3 * agent_test.SLOW)
+        self.assertLess(time.monotonic() - begin, 3 * SLOW)
         self.assertEqual(bytes(stream.out[1]), b"x\n")
 
     def test_what_cannot_be_started_says_why(self):
@@ -153,7 +152,7 @@ class Processes(Hosting):
     def test_it_outlives_its_host(self):
         stream = self.start("sh", "-c", f"sleep 0.5; echo on >{self.folder}/on; sleep 100", label="kept")
         pid = self.pid(stream)
-        self.agent.sync(agent_test.wire.TOKEN)
+        self.agent.sync(TOKEN)
         self.eventually(lambda: os.path.exists(f"{self.folder}/on"))
         again = self.agent.open("attach", label="kept")
         self.agent.pump_until(lambda: again.notes)
