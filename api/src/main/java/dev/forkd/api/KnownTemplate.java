@@ -10,7 +10,7 @@ import java.util.stream.Stream;
  *
  * @param packages Debian packages beyond the minimal system
  * @param folders of forkd's own, below the folder it was installed to, whose files go into the
- *     guest: where to
+ *     guest: where to. Of Java sources the guest gets the classes, in a folder {@code classes}
  * @param run shell commands run as root before the freeze, in order
  * @param services what runs in it when it is frozen, so that it runs in each of its children
  * @param rehearsals commands that children are to find warm; they must leave nothing behind
@@ -134,12 +134,7 @@ public record KnownTemplate(
                       "python3-yaml"))
               .toList(),
           Map.of("guest/interpreter", "/opt/forkd-interpreter"),
-          Stream.concat(
-                  USER.stream(),
-                  Stream.of(
-                      "python3 -m compileall -q /opt/forkd-interpreter",
-                      "javac -nowarn -d /opt/forkd-interpreter/classes"
-                          + " /opt/forkd-interpreter/JavaKernel.java"))
+          Stream.concat(USER.stream(), Stream.of("python3 -m compileall -q /opt/forkd-interpreter"))
               .toList(),
           List.of(
               new Service(
