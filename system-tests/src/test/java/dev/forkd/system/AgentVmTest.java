@@ -13,6 +13,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
 
 /** The agent's own tests, which run on the host elsewhere, against the agent as PID 1 of a VM. */
 class AgentVmTest {
@@ -32,6 +34,16 @@ class AgentVmTest {
           .max(Comparator.comparingLong(path -> path.toFile().lastModified()))
           .orElseThrow(() -> new AssertionError("no " + glob + " below " + root));
     }
+  }
+
+  /** The disk that the template {@code python} was booted from: what the tests run is in it. */
+  private static Path python() throws IOException {
+    Path manifest =
+        Lab.DATA_DIR.resolve("snapshots").resolve(Lab.PYTHON.value()).resolve("snapshot.json");
+    JsonNode root = new ObjectMapper().readTree(manifest.toFile()).path("disk").path(0);
+    return Lab.DATA_DIR
+        .resolve("images")
+        .resolve(root.path("id").asString() + "." + root.path("format").asString());
   }
 
   private void run(Path in, List<String> command, Path output) throws Exception {
@@ -71,7 +83,7 @@ class AgentVmTest {
             Path.of("..", "guest", "tools", "agent_vm").toAbsolutePath().normalize().toString(),
             newest(GUEST, "boot/vmlinuz-*").toString(),
             initramfs.toString(),
-            newest(GUEST, "roots/*.ext4").toString()),
+            python().toString()),
         output);
     String told = Files.readString(output);
     assertThat(told).contains("\nOK");
