@@ -135,6 +135,20 @@ class Conversation(AgentTest):
                 AgentTest.token = before
         self.fails("invalid_argument", self.agent.call, "epoch", epoch=1)
 
+    def test_the_clock_is_read_and_left_alone(self):
+        for _ in range(3):
+            before = time.time_ns()
+            told = self.agent.call("clock")["clockNanos"]
+            # A guest's clock was set by a message, and is late by what that took.
+            slack = 2e9 if GUEST else 0
+            self.assertTrue(before - slack <= told <= time.time_ns() + slack, (before, told))
+        if not GUEST:
+            return
+        self.agent.send(frame(0, wire.CLOCK, 0, struct.pack("<Q", time.time_ns() - int(3600e9))))
+        self.assertAlmostEqual((time.time_ns() - self.agent.call("clock")["clockNanos"]) / 1e9, 3600, delta=2)
+        self.agent.send(frame(0, wire.CLOCK, 0, struct.pack("<Q", time.time_ns())))
+        self.assertAlmostEqual((time.time_ns() - self.agent.call("clock")["clockNanos"]) / 1e9, 0, delta=2)
+
     def test_an_epoch_reseeds_what_numpy_has_kept(self):
         self.agent.await_ready()
         if self.agent.eval("numpy")["error"]:

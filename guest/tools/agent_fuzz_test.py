@@ -22,7 +22,7 @@ class Fuzz(AgentTest):
             {"op": "exec", "args": dice.choice([[], [""], ["\u0001"], [None], "x", {}]), "env": dice.choice([{}, [], {"": ""}, {"=": "="}])},
             {"op": "eval", "timeoutMillis": 30}, {"op": "read", "path": path}, {"op": "write", "path": path, "mode": dice.choice([0o600, -1, "x"])},
             {"op": "stat", "path": dice.choice([path, "", "/", "x" * 5000, None])}, {"op": "list", "path": self.folder}, {"op": "mkdir", "path": path},
-            {"op": "move", "from": path, "to": path + "m"}, {"op": "remove", "path": path}, {"op": "freeze"}, {"op": "thaw"}, {"op": "status"},
+            {"op": "move", "from": path, "to": path + "m"}, {"op": "remove", "path": path}, {"op": "freeze"}, {"op": "thaw"}, {"op": "status"}, {"op": "clock"},
             {"op": "epoch", "epoch": 1, "hostname": "x" * dice.randrange(100), "token": "zz"}, [1], "text", {"op": dice.choice([None, "", 3])},
             {"op": "start", "args": ["cat"], "stdin": dice.random() < 0.7, "label": dice.choice(["a", "b"]), "lifetimeMillis": dice.choice([1, 60, 300]),
              "pty": dice.choice([None, None, {"columns": dice.choice([80, 0, -1]), "rows": 24}, "x"])},

@@ -19,6 +19,7 @@ import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.function.Consumer;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
@@ -104,6 +105,24 @@ public final class GuestAgent implements AutoCloseable {
     byte[] payload =
         ByteBuffer.allocate(Long.BYTES).order(ByteOrder.LITTLE_ENDIAN).putLong(unixNanos).array();
     channel.send(new Frame(0, Frame.CLOCK, 0, payload));
+  }
+
+  /**
+   * Reads the guest's clock.
+   *
+   * @return its Unix time in nanoseconds when it answered; empty where the agent, of an older
+   *     template, does not know the question
+   */
+  public OptionalLong askClock(Duration timeout) {
+    try {
+      JsonNode said = call(Map.of("op", "clock"), timeout).path("clockNanos");
+      return said.canConvertToLong() ? OptionalLong.of(said.asLong()) : OptionalLong.empty();
+    } catch (ForkdException e) {
+      if (e.code() == ErrorCode.UNIMPLEMENTED) {
+        return OptionalLong.empty();
+      }
+      throw e;
+    }
   }
 
   /** See {@link EpochRequest}. */

@@ -23,7 +23,7 @@ import java.util.concurrent.locks.LockSupport;
  * proof its agent answers with. Nothing the child's parent left behind runs before that.
  */
 public final class Handshake {
-  /** How often a child's clock is set; between two times there is a pause, longer each time. */
+  /** How often a child's clock is read; between two times there is a pause, longer each time. */
   private static final int CLOCK_ATTEMPTS = 10;
 
   private static final Duration CLOCK_PAUSE = Duration.ofMillis(20);
@@ -64,32 +64,21 @@ public final class Handshake {
   Certificate perform(String id, GuestAgent agent, List<Greeting> greetings, byte[] ownToken) {
     long begin = System.nanoTime();
     greet(agent, greetings);
-    long epoch = RANDOM.nextLong(1, 1L << 53);
-    String machineId = HEX.formatHex(randomBytes(16));
-    EpochProof proof;
-    ClockReading clock;
-    int attempt = 1;
-    while (true) {
-      long sentNanos = unixNanos();
-      proof =
-          agent.epoch(
-              new EpochRequest(
-                  epoch, sentNanos, randomBytes(ENTROPY_BYTES), hostname(id), machineId, ownToken),
-              patience);
-      clock = ClockReading.of(sentNanos, proof.clockNanos(), unixNanos());
-      check(id, "epoch", Long.toString(epoch), Long.toString(proof.epoch()));
-      check(id, "hostname", hostname(id), proof.hostname());
-      check(id, "machine-id", machineId, proof.machineId());
-      if (clock.errorMaxNanos() <= GuestClock.ERROR_MAX.toNanos()) {
-        break;
-      }
+    Epoch epoch =
+        new Epoch(
+            id, RANDOM.nextLong(1, 1L << 53), HEX.formatHex(randomBytes(16)), ownToken, agent);
+    Begun begun = begin(epoch);
+    ClockProbe probe = new ClockProbe(agent);
+    for (int attempt = 1; !begun.clock().right(); attempt++) {
       if (attempt == CLOCK_ATTEMPTS || System.nanoTime() - begin > patience.toNanos()) {
-        throw refused(id, clockOff(clock, attempt));
+        throw refused(id, clockOff(begun.clock(), attempt));
       }
       // The host may have been busy with other things for a moment: no reason to end a child.
       LockSupport.parkNanos(CLOCK_PAUSE.toNanos() * attempt);
-      attempt++;
+      begun = readAgain(epoch, begun, probe);
     }
+    EpochProof proof = begun.proof();
+    ClockReading clock = begun.clock();
     String random = SnapshotFiles.sha256(proof.random());
     Optional<String> interpreter = proof.interpreter().map(SnapshotFiles::sha256);
     if (!proof.reseeded()) {
@@ -103,7 +92,7 @@ public final class Handshake {
     }
     return new Certificate(
         Certificate.State.VERIFIED,
-        Optional.of(Long.toHexString(epoch)),
+        Optional.of(Long.toHexString(epoch.number())),
         Optional.of(proof.hostname()),
         Optional.of(proof.machineId()),
         Optional.of(random),
@@ -113,6 +102,42 @@ public final class Handshake {
         OptionalLong.of((System.nanoTime() - begin) / 1_000_000),
         OptionalLong.of(System.currentTimeMillis()),
         Optional.empty());
+  }
+
+  /** What a child is to become. */
+  @SuppressWarnings("ArrayRecordComponent")
+  private record Epoch(
+      String id, long number, String machineId, byte[] ownToken, GuestAgent agent) {}
+
+  /** A child that has become it, as far as it says. */
+  private record Begun(EpochProof proof, ClockReading clock) {}
+
+  private Begun begin(Epoch epoch) {
+    String id = epoch.id();
+    long sentNanos = unixNanos();
+    EpochProof proof =
+        epoch
+            .agent()
+            .epoch(
+                new EpochRequest(
+                    epoch.number(),
+                    sentNanos,
+                    randomBytes(ENTROPY_BYTES),
+                    hostname(id),
+                    epoch.machineId(),
+                    epoch.ownToken()),
+                patience);
+    ClockReading clock = ClockReading.of(sentNanos, proof.clockNanos(), unixNanos());
+    check(id, "epoch", Long.toString(epoch.number()), Long.toString(proof.epoch()));
+    check(id, "hostname", hostname(id), proof.hostname());
+    check(id, "machine-id", epoch.machineId(), proof.machineId());
+    return new Begun(proof, clock);
+  }
+
+  /** An older agent tells its time with an epoch only: the same one is begun again. */
+  private Begun readAgain(Epoch epoch, Begun begun, ClockProbe probe) {
+    Optional<ClockReading> clock = begun.clock().off() ? probe.set(patience) : probe.read(patience);
+    return clock.map(now -> new Begun(begun.proof(), now)).orElseGet(() -> begin(epoch));
   }
 
   /**
@@ -158,6 +183,7 @@ public final class Handshake {
             HEX.formatHex(randomBytes(16)),
             token),
         patience);
+    var _ = agent.askClock(patience);
     return token;
   }
 
@@ -179,7 +205,7 @@ public final class Handshake {
   private static String clockOff(ClockReading clock, int attempts) {
     return "its clock may be off by "
         + Math.ceilDiv(clock.errorMaxNanos(), 1_000_000)
-        + " ms after it was set "
+        + " ms after it was set and read "
         + attempts
         + " times, and at most "
         + GuestClock.ERROR_MAX.toMillis()

@@ -175,6 +175,11 @@ final class RunGate implements AutoCloseable {
     return running || parked;
   }
 
+  /** Whether its vCPUs run now. */
+  boolean awake() {
+    return running;
+  }
+
   /** What runs in the guest has changed: it may be idle now. */
   void pauseSoon() {
     if (!pausing) {

@@ -154,7 +154,7 @@ public final class Sandbox {
   }
 
   private boolean mayAnswer() {
-    return alive() && gate.running();
+    return alive() && gate.awake();
   }
 
   /** The clock stood still while the guest was paused. One without an epoch gets its time by it. */

@@ -58,6 +58,7 @@ public final class FakeGuest {
   private volatile long clockOffsetNanos = Duration.ofDays(-1).toNanos();
   private volatile boolean greets = true;
   private volatile boolean frozen;
+  private final AtomicInteger clockFrames = new AtomicInteger();
 
   public FakeGuest() {
     answers.put("epoch", request -> Optional.of(proof(request)));
@@ -68,6 +69,7 @@ public final class FakeGuest {
           return Optional.of(Map.of("frozen", true, "processes", 1, "micros", 1));
         });
     answers.put("thaw", _ -> thaw());
+    answers.put("clock", _ -> Optional.of(Map.of("clockNanos", unixNanos() + clockOffsetNanos)));
   }
 
   /** Lets its user processes go, and says so. */
@@ -80,6 +82,11 @@ public final class FakeGuest {
   public FakeGuest on(String op, Answer answer) {
     answers.put(op, answer);
     return this;
+  }
+
+  /** Its agent is that of an older template, and knows only what those know. */
+  public FakeGuest old() {
+    return on("clock", failing("unimplemented", "this agent has no 'clock'"));
   }
 
   /** It does not begin a conversation with anybody. */
@@ -95,6 +102,11 @@ public final class FakeGuest {
     delay = late;
     delayedFrames.set(frames);
     return this;
+  }
+
+  /** How often its clock was set, but for the handshake. */
+  public int clockFrames() {
+    return clockFrames.get();
   }
 
   /** What it was asked, in order. */
@@ -171,7 +183,10 @@ public final class FakeGuest {
               write(host, ByteBuffer.wrap(payload));
             }
           }
-          case CLOCK -> setClock(ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN).getLong());
+          case CLOCK -> {
+            setClock(ByteBuffer.wrap(payload).order(ByteOrder.LITTLE_ENDIAN).getLong());
+            clockFrames.incrementAndGet();
+          }
           case OPEN -> answer(host, stream, JSON.readTree(payload));
           default -> {}
         }
