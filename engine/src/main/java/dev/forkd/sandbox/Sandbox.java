@@ -205,8 +205,17 @@ public final class Sandbox {
 
   private void fail(String reason) {
     if (!killed && record.failure().isEmpty()) {
-      update(now -> now.failure().isPresent() ? now : now.withFailure(reason));
+      noteFailure(now -> now.failure().isPresent() ? now : now.withFailure(reason));
       gate.fail();
+    }
+  }
+
+  /** A failure is one also where it cannot be written down, as on a full disk. */
+  private void noteFailure(UnaryOperator<SandboxRecord> change) {
+    try {
+      update(change);
+    } catch (ForkdException e) {
+      LOG.log(System.Logger.Level.WARNING, "note the failure of {0}: {1}", id, e.message());
     }
   }
 
@@ -434,7 +443,7 @@ public final class Sandbox {
       updateSoon(now -> now.withCertificate(proof));
     } catch (ForkdException e) {
       if (!killed) {
-        update(now ->
+        noteFailure(now ->
             now.withCertificate(Certificate.failed(e.message()))
                 .withFailure("its fork handshake failed: " + e.message()));
         // Nothing of it is ever served, so nothing of it may run on.

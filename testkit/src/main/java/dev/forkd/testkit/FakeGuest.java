@@ -4,6 +4,7 @@ import dev.forkd.api.Threads;
 import java.io.DataInputStream;
 import java.io.EOFException;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.channels.Channels;
@@ -17,6 +18,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -59,6 +61,7 @@ public final class FakeGuest {
   private volatile boolean greets = true;
   private volatile boolean frozen;
   private final AtomicInteger clockFrames = new AtomicInteger();
+  private final Set<SocketChannel> hosts = ConcurrentHashMap.newKeySet();
 
   public FakeGuest() {
     answers.put("epoch", request -> Optional.of(proof(request)));
@@ -93,6 +96,17 @@ public final class FakeGuest {
   public FakeGuest deaf() {
     greets = false;
     return this;
+  }
+
+  /** Ends its conversations. */
+  public void hangUp() {
+    for (SocketChannel host : hosts) {
+      try {
+        host.close();
+      } catch (IOException e) {
+        throw new UncheckedIOException(e);
+      }
+    }
   }
 
   /**
@@ -167,6 +181,7 @@ public final class FakeGuest {
   private void converse(SocketChannel host) {
     try (host;
         DataInputStream in = new DataInputStream(Channels.newInputStream(host))) {
+      hosts.add(host);
       in.readFully(new byte[TOKEN_BYTES]);
       while (true) {
         ByteBuffer header = ByteBuffer.wrap(in.readNBytes(8)).order(ByteOrder.LITTLE_ENDIAN);
@@ -194,6 +209,8 @@ public final class FakeGuest {
     } catch (IOException e) {
       // The host has let go, or the VM has ended.
       return;
+    } finally {
+      hosts.remove(host);
     }
   }
 
