@@ -221,6 +221,10 @@ final class AgentChannel implements AutoCloseable {
     return lastAnswered;
   }
 
+  boolean lost() {
+    return lost.isPresent();
+  }
+
   int openStreams() {
     return streams.size();
   }

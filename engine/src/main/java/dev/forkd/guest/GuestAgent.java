@@ -86,6 +86,11 @@ public final class GuestAgent implements AutoCloseable {
     return channel.idle();
   }
 
+  /** Whether the connection has ended: nothing more is heard of the guest. */
+  public boolean lost() {
+    return channel.lost();
+  }
+
   public int openStreams() {
     return channel.openStreams();
   }

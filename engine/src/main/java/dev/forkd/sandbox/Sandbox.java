@@ -491,9 +491,14 @@ public final class Sandbox {
     if (failure.code() != ErrorCode.UNAVAILABLE) {
       return failure;
     }
-    // The channel ends a moment before it is known how the VMM did.
-    long until = System.nanoTime() + EXIT_GRACE.toNanos();
-    while (!killed && record.failure().isEmpty() && System.nanoTime() < until) {
+    // The channel ends a moment before it is known how the VMM did. A guest that is there has told
+    // its reason itself.
+    boolean lost = agent.lost() || failure.getCause() instanceof IOException;
+    long until = System.nanoTime() + (lost ? EXIT_GRACE.toNanos() : 0);
+    while (!killed
+        && record.failure().isEmpty()
+        && System.nanoTime() < until
+        && !Thread.currentThread().isInterrupted()) {
       LockSupport.parkNanos(REASON_POLL.toNanos());
     }
     if (killed) {

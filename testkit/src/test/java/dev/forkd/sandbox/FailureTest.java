@@ -2,6 +2,7 @@ package dev.forkd.sandbox;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
@@ -14,6 +15,7 @@ import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -81,6 +83,57 @@ class FailureTest {
       await().until(() -> sandbox.view(false).state().equals("failed"));
       await().until(() -> sandbox.vm().paused());
       assertThat(bench.faults.struck()).containsExactly(SAVE);
+    }
+  }
+
+  /** What a healthy guest says is the reason: nothing else is waited for. */
+  @Test
+  void aHealthyGuestHasToldTheReason() throws IOException {
+    Sandbox sandbox = bench.sandbox();
+    bench.guest(sandbox).on("sync", FakeGuest.failing("unavailable", "the interpreter has ended"));
+    try (Sandbox.Session session = sandbox.enter()) {
+      ForkdException told =
+          catchThrowableOfType(
+              ForkdException.class, () -> session.agent().syncDisks(Duration.ofSeconds(5)));
+      long begin = System.nanoTime();
+      assertThat(sandbox.reason(told)).isSameAs(told);
+      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofSeconds(1));
+    }
+  }
+
+  /** A channel that ends before the process does: the end of that is the reason, a moment later. */
+  @Test
+  void theEndBehindALostChannel() throws IOException {
+    Sandbox sandbox = bench.sandbox();
+    try (Sandbox.Session session = sandbox.enter()) {
+      bench.guest(sandbox).hangUp();
+      ForkdException told =
+          catchThrowableOfType(
+              ForkdException.class, () -> session.agent().syncDisks(Duration.ofSeconds(5)));
+      ProcessHandle process = ProcessHandle.of(sandbox.vm().process().pid()).orElseThrow();
+      CompletableFuture<?> end =
+          CompletableFuture.runAsync(
+              process::destroyForcibly,
+              CompletableFuture.delayedExecutor(200, TimeUnit.MILLISECONDS));
+      assertThat(sandbox.reason(told).message()).contains("its VMM ended");
+      assertThat(end).isDone();
+    }
+  }
+
+  /** Whoever is told to stop does not wait for that, however it turns out. */
+  @Test
+  void anInterruptedThreadDoesNotWait() throws IOException {
+    Sandbox sandbox = bench.sandbox();
+    try (Sandbox.Session session = sandbox.enter()) {
+      bench.guest(sandbox).hangUp();
+      ForkdException told =
+          catchThrowableOfType(
+              ForkdException.class, () -> session.agent().syncDisks(Duration.ofSeconds(5)));
+      long begin = System.nanoTime();
+      Thread.currentThread().interrupt();
+      assertThat(sandbox.reason(told)).isSameAs(told);
+      assertThat(Thread.interrupted()).isTrue();
+      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofSeconds(1));
     }
   }
 }
