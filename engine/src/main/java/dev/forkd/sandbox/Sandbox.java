@@ -154,7 +154,7 @@ public final class Sandbox {
   }
 
   private boolean mayAnswer() {
-    return alive() && gate.awake();
+    return alive() && !released && gate.awake();
   }
 
   /** The clock stood still while the guest was paused. One without an epoch gets its time by it. */
@@ -465,9 +465,9 @@ public final class Sandbox {
     }
   }
 
-  /** Whether it has neither failed nor is being killed. */
+  /** Whether it has neither failed nor is being killed. One that was let go lives on. */
   public boolean alive() {
-    return !killed && record.failure().isEmpty();
+    return (!killed || released) && record.failure().isEmpty();
   }
 
   /**

@@ -86,6 +86,29 @@ class FailureTest {
     }
   }
 
+  /**
+   * One that is let go lives on, though nobody may enter it any more: whoever looks after hosted
+   * sandboxes and workspaces must not take it for ended. One that is killed, or has failed, is.
+   */
+  @Test
+  void whatLivesOn() throws IOException {
+    Sandbox killed = bench.sandbox();
+    bench.sandboxes.kill(killed.id());
+    assertThat(killed.alive()).isFalse();
+    Sandbox failed = bench.sandbox();
+    failed.enter().close();
+    bench.guest(failed).hangUp();
+    await().until(() -> !failed.alive());
+    failed.release();
+    assertThat(failed.alive()).isFalse();
+    Sandbox released = bench.sandbox();
+    released.enter().close();
+    released.release();
+    assertThat(released.alive()).isTrue();
+    assertThat(released.vm().exit()).isNotDone();
+    assertThatThrownBy(released::enter).isInstanceOf(ForkdException.class);
+  }
+
   /** What a healthy guest says is the reason: nothing else is waited for. */
   @Test
   void aHealthyGuestHasToldTheReason() throws IOException {
