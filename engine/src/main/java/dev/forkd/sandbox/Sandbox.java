@@ -1,33 +1,24 @@
 package dev.forkd.sandbox;
 
-import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
-import dev.forkd.api.Threads;
 import dev.forkd.engine.Certificate;
 import dev.forkd.engine.SandboxView;
 import dev.forkd.guest.AgentUsage;
 import dev.forkd.guest.GuestAgent;
 import dev.forkd.linux.Cgroup;
 import dev.forkd.vmm.RunningVm;
-import java.io.IOException;
-import java.io.UncheckedIOException;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.HexFormat;
 import java.util.Optional;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.concurrent.ScheduledExecutorService;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
-import java.util.concurrent.locks.LockSupport;
-import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Supplier;
-import java.util.function.UnaryOperator;
 
 /**
  * One live sandbox and the only owner of its VM, its agent connection and its gate. It is created
@@ -36,43 +27,23 @@ import java.util.function.UnaryOperator;
  * <p>Thread-safe.
  */
 public final class Sandbox {
-  private static final System.Logger LOG = System.getLogger(Sandbox.class.getName());
-
   /** For work that has no time limit of its own. */
   private static final Duration PATIENCE = Duration.ofSeconds(30);
 
   /** Requests do not wait longer for a core, whatever their own limit: clients give up as well. */
   private static final Duration PATIENCE_MAX = Duration.ofMinutes(1);
 
-  private static final Duration ADOPTION_PATIENCE = Duration.ofMinutes(5);
-
-  private static final Duration SYNC_TIMEOUT = Duration.ofSeconds(20);
-
-  private static final Duration EXIT_GRACE = Duration.ofSeconds(2);
-  private static final Duration REASON_POLL = Duration.ofMillis(5);
-
   private final SandboxId id;
   private final RunningVm vm;
   private final GuestAgent agent;
-  private final Handshake handshake;
   private final String isolation;
-  private final Optional<Cgroup> cgroup;
-  private final Saver saver;
-  private final GuestClock guestClock;
+  private final SandboxNotes notes;
   private final RunGate gate;
+  private final SandboxEnd end;
+  private final Certifier certifier;
   private final Door door = new Door();
-  private final ReentrantLock certifying = new ReentrantLock();
-  private final ReentrantLock changing = new ReentrantLock();
-  private final ReentrantLock ending = new ReentrantLock();
   private final AtomicReference<Optional<AgentUsage>> lastUsage =
       new AtomicReference<>(Optional.empty());
-  private volatile SandboxRecord record;
-  private volatile boolean killed;
-  private volatile boolean released;
-  private volatile boolean inDoubt;
-
-  /** Nothing may be sent to the agent before it has begun the new conversation. */
-  private volatile boolean resynchronizing;
 
   /** What a sandbox shares with all others. */
   public record Shared(
@@ -102,14 +73,10 @@ public final class Sandbox {
       Optional<Cgroup> cgroup,
       Shared shared) {
     this.id = new SandboxId(record.id());
-    this.record = record;
     this.vm = vm;
-    this.handshake = shared.handshake();
     this.isolation = isolation;
-    this.cgroup = cgroup;
-    this.saver = shared.saver();
+    this.notes = new SandboxNotes(record, shared.saver());
     this.agent = agentConnection.connect(vm, record.id(), this::guestChanged, this::agentLost);
-    this.guestClock = new GuestClock(record.id(), agent, shared.clock(), this::mayAnswer);
     this.gate =
         new RunGate(
             vm,
@@ -118,8 +85,10 @@ public final class Sandbox {
             shared.admission(),
             shared.clock(),
             this::guestIdle,
-            this::stepClock);
-    var _ = vm.exit().thenAccept(exit -> processEnded(exit.reason()));
+            this::resumed);
+    this.end = new SandboxEnd(id, vm, agent, gate, cgroup, notes);
+    this.certifier = new Certifier(id, agent, shared.handshake(), shared.clock(), gate, notes, end);
+    var _ = vm.exit().thenAccept(exit -> end.processEnded(exit.reason()));
   }
 
   /** Connects to the agent of a VM. */
@@ -132,17 +101,12 @@ public final class Sandbox {
   }
 
   public SandboxRecord record() {
-    return record;
+    return notes.record();
   }
 
   /** Its life for its user begins now. Whoever says so also stores the record. */
   public void handOut(long unixSeconds) {
-    changing.lock();
-    try {
-      record = record.withCreatedAt(unixSeconds);
-    } finally {
-      changing.unlock();
-    }
+    notes.handOut(unixSeconds);
   }
 
   public RunningVm vm() {
@@ -153,103 +117,16 @@ public final class Sandbox {
     return agent.idle() && agent.openStreams() == 0;
   }
 
-  private boolean mayAnswer() {
-    return alive() && !released && gate.awake();
-  }
-
-  /** The clock stood still while the guest was paused. One without an epoch gets its time by it. */
-  private void stepClock() {
-    if (record.certificate().state() == Certificate.State.VERIFIED && !resynchronizing) {
-      guestClock.step();
-    }
-  }
-
   private void guestChanged() {
     gate.pauseSoon();
   }
 
-  /** The channel also ends when the VMM does, a moment before that is known with its reason. */
   private void agentLost(ForkdException why) {
-    var _ =
-        vm.exit()
-            .thenApply(exit -> true)
-            .completeOnTimeout(false, EXIT_GRACE.toMillis(), TimeUnit.MILLISECONDS)
-            .thenAccept(ended -> {
-              if (!ended) {
-                fail("the connection to its guest agent ended: " + why.message());
-              }
-            });
+    end.agentLost(why);
   }
 
-  private void processEnded(String reason) {
-    gate.close();
-    if (killed) {
-      return;
-    }
-    boolean limit = cgroup.map(Sandbox::wasOutOfMemory).orElse(false);
-    fail(
-        limit
-            ? "it reached its memory limit of "
-                + record.memoryLimitMib().orElse(0)
-                + " MiB and was ended"
-            : "its VMM ended: " + reason);
-  }
-
-  private static boolean wasOutOfMemory(Cgroup group) {
-    try {
-      return group.oomKills() > 0;
-    } catch (IOException e) {
-      return false;
-    }
-  }
-
-  private void fail(String reason) {
-    if (!killed && record.failure().isEmpty()) {
-      noteFailure(now -> now.failure().isPresent() ? now : now.withFailure(reason));
-      gate.fail();
-    }
-  }
-
-  /** A failure is one also where it cannot be written down, as on a full disk. */
-  private void noteFailure(UnaryOperator<SandboxRecord> change) {
-    try {
-      update(change);
-    } catch (ForkdException e) {
-      LOG.log(System.Logger.Level.WARNING, "note the failure of {0}: {1}", id, e.message());
-    }
-  }
-
-  /** One change after the other, so that none is lost, a failure least of all. */
-  private void update(UnaryOperator<SandboxRecord> change) {
-    changing.lock();
-    try {
-      record = change.apply(record);
-      saver.save(id.value(), this::record);
-    } finally {
-      changing.unlock();
-    }
-  }
-
-  /**
-   * A change that need not be durable before the caller goes on. That of a certificate: whoever
-   * adopts the sandbox without having heard of it finds out by asking the guest.
-   */
-  private void updateSoon(UnaryOperator<SandboxRecord> change) {
-    changing.lock();
-    try {
-      record = change.apply(record);
-    } finally {
-      changing.unlock();
-    }
-    Threads.virtual(
-        "save-" + id,
-        () -> {
-          try {
-            saver.save(id.value(), this::record);
-          } catch (ForkdException e) {
-            LOG.log(System.Logger.Level.WARNING, "save sandbox {0}: {1}", id, e.message());
-          }
-        });
+  private void resumed() {
+    certifier.resumed();
   }
 
   /** Something to do in a sandbox that is alive and verified; close it when done. */
@@ -300,14 +177,7 @@ public final class Sandbox {
   private Session admit(Duration patience) {
     RunGate.Pass pass = pass(patience);
     try {
-      if (record.certificate().state() != Certificate.State.VERIFIED) {
-        gate.steady(true);
-        try {
-          certify();
-        } finally {
-          gate.steady(false);
-        }
-      }
+      certifier.certify();
       return new Session(pass);
     } catch (RuntimeException e) {
       pass.close();
@@ -335,7 +205,7 @@ public final class Sandbox {
 
   /** A former owner may have ended in the middle of the handshake. */
   public void doubtHandshake() {
-    inDoubt = true;
+    certifier.doubtHandshake();
   }
 
   /**
@@ -343,21 +213,7 @@ public final class Sandbox {
    * of is over, and nothing stays frozen.
    */
   public void resynchronize() {
-    agent.beginSync(HexFormat.of().parseHex(record.ownToken()));
-    resynchronizing = true;
-    gate.steady(true);
-    try {
-      RunGate.Pass pass = gate.enter(ADOPTION_PATIENCE);
-      try (pass) {
-        agent.awaitSync(SYNC_TIMEOUT);
-        resynchronizing = false;
-        guestClock.step();
-        agent.thaw(SYNC_TIMEOUT);
-      }
-    } finally {
-      resynchronizing = false;
-      gate.steady(false);
-    }
+    certifier.resynchronize();
   }
 
   /** A branch's hold on the sandbox: verified, and neither resumed nor paused by anyone else. */
@@ -399,7 +255,7 @@ public final class Sandbox {
    */
   public BranchGrip gripForBranch() {
     checkAlive();
-    if (record.certificate().state() != Certificate.State.VERIFIED) {
+    if (!certifier.certified()) {
       enter().close();
     }
     return new BranchGrip(gate.grip());
@@ -416,71 +272,22 @@ public final class Sandbox {
    */
   public Door.Shut shutDoor(Duration patience) {
     checkAlive();
-    if (record.certificate().state() != Certificate.State.VERIFIED) {
+    if (!certifier.certified()) {
       enter().close();
     }
     return door.shut(id, patience);
   }
 
-  private void certify() {
-    certifying.lock();
-    try {
-      if (record.certificate().state() == Certificate.State.VERIFIED) {
-        return;
-      }
-      checkAlive();
-      byte[] snapshotToken = HexFormat.of().parseHex(record.snapshotToken());
-      byte[] ownToken = HexFormat.of().parseHex(record.ownToken());
-      Certificate proof =
-          handshake.perform(
-              id.value(),
-              agent,
-              inDoubt ? handshake.inDoubt(snapshotToken, ownToken) : handshake.fresh(snapshotToken),
-              ownToken);
-      if (record.frozen() || inDoubt) {
-        agent.thaw(Duration.ofSeconds(10));
-      }
-      updateSoon(now -> now.withCertificate(proof));
-    } catch (ForkdException e) {
-      if (!killed) {
-        noteFailure(now ->
-            now.withCertificate(Certificate.failed(e.message()))
-                .withFailure("its fork handshake failed: " + e.message()));
-        // Nothing of it is ever served, so nothing of it may run on.
-        endVm(e);
-      }
-      throw e;
-    } finally {
-      certifying.unlock();
-    }
-  }
-
-  /** Whoever kills the sandbox later tries again. */
-  private void endVm(ForkdException because) {
-    try {
-      vm.kill();
-    } catch (ForkdException | UncheckedIOException e) {
-      because.addSuppressed(e);
-      LOG.log(System.Logger.Level.WARNING, "end the VM of {0}: {1}", id, e.getMessage());
-    }
-  }
-
   /** Whether it has neither failed nor is being killed. One that was let go lives on. */
   public boolean alive() {
-    return (!killed || released) && record.failure().isEmpty();
+    return end.alive();
   }
 
   /**
    * @throws ForkdException UNAVAILABLE when the sandbox has failed or is being killed
    */
   public void checkAlive() {
-    Optional<String> failure = record.failure();
-    if (failure.isPresent()) {
-      throw new ForkdException(ErrorCode.UNAVAILABLE, failed(failure.get()));
-    }
-    if (killed) {
-      throw new ForkdException(ErrorCode.UNAVAILABLE, "sandbox " + id + " is being killed");
-    }
+    end.checkAlive();
   }
 
   /**
@@ -488,30 +295,7 @@ public final class Sandbox {
    * than a broken channel.
    */
   public ForkdException reason(ForkdException failure) {
-    if (failure.code() != ErrorCode.UNAVAILABLE) {
-      return failure;
-    }
-    // The channel ends a moment before it is known how the VMM did. A guest that is there has told
-    // its reason itself.
-    boolean lost = agent.lost() || failure.getCause() instanceof IOException;
-    long until = System.nanoTime() + (lost ? EXIT_GRACE.toNanos() : 0);
-    while (!killed
-        && record.failure().isEmpty()
-        && System.nanoTime() < until
-        && !Thread.currentThread().isInterrupted()) {
-      LockSupport.parkNanos(REASON_POLL.toNanos());
-    }
-    if (killed) {
-      return new ForkdException(ErrorCode.UNAVAILABLE, "sandbox '" + id + "' was killed", failure);
-    }
-    return record
-        .failure()
-        .map(why -> new ForkdException(ErrorCode.UNAVAILABLE, failed(why), failure))
-        .orElse(failure);
-  }
-
-  private String failed(String why) {
-    return "sandbox " + id + " has failed: " + why + ". Kill it and fork again";
+    return end.reason(failure);
   }
 
   /** How busy the guest's CPUs were since this was asked last, in percent of all of them. */
@@ -527,7 +311,7 @@ public final class Sandbox {
 
   /** Counts a branch. */
   public void branched(Path memory) {
-    update(now -> now.afterBranch(memory.toString()));
+    notes.branched(memory);
   }
 
   /**
@@ -535,10 +319,7 @@ public final class Sandbox {
    * VMM which layers it uses.
    */
   public void diskChanged() {
-    updateSoon(now ->
-        now.withDisk(
-            vm.disk().base().stream().map(dev.forkd.snapshot.Layers::ref).toList(),
-            vm.disk().active().id()));
+    notes.diskChanged(vm.disk());
   }
 
   /**
@@ -548,46 +329,20 @@ public final class Sandbox {
    * @throws ForkdException UNAVAILABLE when the process or the cgroup does not go away
    */
   public void kill() {
-    killed = true;
-    gate.close();
-    ending.lock();
-    try {
-      vm.kill();
-      for (Cgroup group : cgroup.stream().toList()) {
-        group.destroy();
-      }
-    } catch (ForkdException e) {
-      throw notGone(e.message(), e);
-    } catch (IOException | UncheckedIOException e) {
-      throw notGone(String.valueOf(e.getMessage()), e);
-    } finally {
-      ending.unlock();
-      agent.close();
-    }
-    handshake.forget(record.certificate());
-  }
-
-  private ForkdException notGone(String why, Exception cause) {
-    return new ForkdException(
-        ErrorCode.UNAVAILABLE,
-        "sandbox " + id + " could not be removed yet: " + why + ". It stays listed; kill it again",
-        cause);
+    end.kill();
+    certifier.forget();
   }
 
   /** Lets go without ending the VM, which goes on as it is. */
   public void release() {
-    released = true;
-    killed = true;
-    gate.close();
-    agent.close();
-    vm.close();
+    end.release();
   }
 
   /** As seen from outside. */
   public SandboxView view(boolean withDiverged) {
-    SandboxRecord now = record;
+    SandboxRecord now = notes.record();
     String state =
-        killed && !released
+        end.beingKilled()
             ? "killing"
             : now.failure().isPresent()
                 ? "failed"
