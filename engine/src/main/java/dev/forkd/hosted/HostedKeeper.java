@@ -4,7 +4,6 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
-import dev.forkd.api.Threads;
 import dev.forkd.engine.HostedSandboxes;
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
@@ -49,6 +48,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private final HostedRows rows;
   private final Resumption resumption;
   private final Offspring offspring;
+  private final Endings endings;
 
   public HostedKeeper(
       StateStore store, Workspaces workspaces, HostedHost host, InstantSource clock) {
@@ -61,6 +61,9 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     this.rows = new HostedRows(store);
     this.resumption = new Resumption(workspaces, host, rows, alarms, clock);
     this.offspring = new Offspring(host, this::create);
+    this.endings =
+        new Endings(
+            all, new Endings.Parts(workspaces, host, rows, resumption, alarms, chronicle, clock));
     alarms.every(Chronicle.SAMPLE_INTERVAL, () -> chronicle.sampleAll(all.values()));
   }
 
@@ -95,7 +98,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
             row.diskOnly());
     Optional<WorkspaceView> workspace = resumption.workspace(hosted);
     if (workspace.isEmpty()) {
-      store.deleteHosted(row.id());
+      rows.forget(row.id());
       return Optional.of("removed: the record of hosted sandbox " + row.id() + ", which is gone");
     }
     all.put(row.id(), hosted);
@@ -152,7 +155,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   private void forgetQuietly(Hosted hosted, RuntimeException cause) {
     try {
-      store.deleteHosted(hosted.id());
+      rows.forget(hosted.id());
     } catch (RuntimeException e) {
       // The next start removes it.
       cause.addSuppressed(e);
@@ -167,7 +170,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   @Override
   public List<HostedView> list() {
     return all.values().stream()
-        .filter(hosted -> !hosted.ending() && !endedByItself(hosted))
+        .filter(hosted -> !hosted.ending() && !endings.endedByItself(hosted))
         .map(Hosted::view)
         .sorted(Comparator.comparing(HostedView::started).reversed())
         .toList();
@@ -175,93 +178,15 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
 
   private Hosted living(String id) {
     Hosted hosted = all.get(id);
-    if (hosted == null || hosted.ending() || endedByItself(hosted)) {
+    if (hosted == null || hosted.ending() || endings.endedByItself(hosted)) {
       throw notFound(id);
     }
     return hosted;
   }
 
-  /** One whose sandbox has failed, or was killed by other means, is over. */
-  private boolean endedByItself(Hosted hosted) {
-    Optional<SandboxId> sandbox = hosted.sandbox();
-    if (sandbox.isEmpty()
-        || host.living(sandbox.get())
-        || followsWorkspace(hosted, sandbox.get())) {
-      return false;
-    }
-    note(hosted.id(), LogEntry.Level.ERROR, "sandbox", "has failed, or was ended", Map.of());
-    Threads.virtual("end-" + hosted.id(), () -> endQuietly(hosted));
-    return true;
-  }
-
-  /** Whoever suspends or resumes its workspace by the workspace's name pauses or resumes it. */
-  private boolean followsWorkspace(Hosted hosted, SandboxId former) {
-    try (Hosted.Turn _ = hosted.turn()) {
-      if (!hosted.sandbox().equals(Optional.of(former))) {
-        return true; // It was paused or resumed here meanwhile.
-      }
-      Optional<WorkspaceView> workspace = resumption.workspace(hosted);
-      Optional<SandboxId> next = workspace.flatMap(WorkspaceView::liveSandbox);
-      if (next.filter(host::living).isPresent()) {
-        hosted.stops();
-        hosted.goesOn(next.get());
-        return true;
-      }
-      if (workspace.filter(seen -> seen.status() == WorkspaceView.Status.SUSPENDED).isEmpty()) {
-        return false;
-      }
-      hosted.stops();
-      hosted.alarm(Optional.empty());
-      hosted.paused(clock.instant(), false);
-      rows.save(hosted, true);
-      note(hosted, "paused, since its workspace was suspended", Map.of());
-      return true;
-    } catch (ForkdException e) {
-      // Somebody else has the turn, and leaves it as it should be.
-      return e.code() == ErrorCode.ABORTED;
-    }
-  }
-
-  private void endQuietly(Hosted hosted) {
-    try {
-      // By the name of its sandbox no more: it may have been resumed meanwhile.
-      if (hosted.sandbox().filter(host::living).isEmpty()) {
-        kill(hosted.id());
-      }
-    } catch (ForkdException e) {
-      if (e.code() != ErrorCode.NOT_FOUND) {
-        LOG.log(System.Logger.Level.WARNING, "end {0}: {1}", hosted.id(), e.message());
-      }
-    }
-  }
-
   @Override
   public void kill(String id) {
-    Hosted hosted = Optional.ofNullable(all.get(id)).orElseThrow(() -> notFound(id));
-    // What streams to it ends at once, also while somebody pauses it.
-    hosted.ends();
-    try (Hosted.Turn _ = hosted.turn()) {
-      hosted.stops();
-      hosted.alarm(Optional.empty());
-      remove(hosted);
-    } catch (RuntimeException e) {
-      if (!hosted.gone()) {
-        // Nobody finds it any more, so nobody would try again.
-        alarms.again(hosted, () -> endQuietly(hosted));
-      }
-      throw e;
-    }
-  }
-
-  private void remove(Hosted hosted) {
-    if (resumption.workspace(hosted).isPresent()) {
-      workspaces.delete(hosted.workspace());
-    }
-    store.deleteHosted(hosted.id());
-    hosted.goes();
-    all.remove(hosted.id());
-    note(hosted, "ended", Map.of());
-    chronicle.end(hosted.id());
+    endings.kill(id);
   }
 
   @Override
@@ -351,7 +276,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     resumption.clear(hosted);
     if (resumption.workspace(hosted).isEmpty()) {
       // Somebody has deleted the workspace: nothing is left to resume.
-      remove(hosted);
+      endings.remove(hosted);
       throw notFound(hosted.id());
     }
     Resumption.Begun begun =

@@ -20,4 +20,8 @@ record HostedRows(StateStore store) {
           return true;
         });
   }
+
+  void forget(String id) {
+    boolean _ = store.deleteHosted(id);
+  }
 }

@@ -1,188 +1,29 @@
 package dev.forkd.hosted;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
-import dev.forkd.api.Tag;
 import dev.forkd.api.WorkspaceName;
-import dev.forkd.engine.GuestUsage;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
 import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
 import dev.forkd.engine.LogEntry;
-import dev.forkd.engine.Snapshot;
-import dev.forkd.state.SqliteStateStore;
-import dev.forkd.state.StateStore;
-import dev.forkd.workspace.FakeHost;
 import dev.forkd.workspace.WorkspaceKeeper;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Proxy;
-import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
-import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.io.TempDir;
 
-/** Hosted sandboxes on a real store and real workspaces, over sandboxes that are numbers. */
-class HostedKeeperTest {
-  private static final Duration LONG = Duration.ofMinutes(10);
-  private static final Duration PATIENCE = Duration.ofSeconds(10);
-
-  @TempDir Path dir;
-  private StateStore store;
-  private FakeHost sandboxes;
-  private HostedKeeper keeper;
-  private final AtomicInteger reset = new AtomicInteger();
-
-  /** What a clock on the wall shows besides the time that has gone by. */
-  private volatile Duration wallOffset = Duration.ZERO;
-
-  private final InstantSource wall = () -> InstantSource.system().instant().plus(wallOffset);
-
-  /** How many steps still go well, and how many fail then. */
-  private final AtomicInteger good = new AtomicInteger(Integer.MAX_VALUE);
-
-  private final AtomicInteger bad = new AtomicInteger();
-
-  private WorkspaceKeeper workspaces;
-  private volatile Runnable duringBranch = () -> {};
-
-  @BeforeEach
-  void open() {
-    store = failing(SqliteStateStore.open(dir.resolve("state.db")));
-    sandboxes = new FakeHost(store);
-    sandboxes.usedBy(
-        store,
-        step -> {
-          // What comes after it is done cannot fail any more.
-          if (!step.equals("host.rebooted")) {
-            step(step);
-          }
-        });
-    keeper = keeper();
-  }
-
-  /** Something that may fail, as when a disk is full. */
-  private void step(String what) {
-    if (good.getAndUpdate(HostedKeeperTest::less) == 0
-        && bad.getAndUpdate(HostedKeeperTest::less) > 0) {
-      throw new ForkdException(ErrorCode.INTERNAL, what + " has failed");
-    }
-  }
-
-  private static int less(int count) {
-    return Math.max(0, count - 1);
-  }
-
-  private void fail(int afterGood, int thenBad) {
-    good.set(afterGood);
-    bad.set(thenBad);
-  }
-
-  /** Whatever is written may fail. */
-  private StateStore failing(StateStore real) {
-    return (StateStore)
-        Proxy.newProxyInstance(
-            getClass().getClassLoader(),
-            new Class<?>[] {StateStore.class},
-            (_, method, arguments) -> {
-              String name = method.getName();
-              if (!name.startsWith("find") && !name.startsWith("list") && !name.equals("close")) {
-                step(name);
-              }
-              try {
-                return method.invoke(real, arguments);
-              } catch (InvocationTargetException e) {
-                throw e.getCause();
-              }
-            });
-  }
-
-  @AfterEach
-  void close() {
-    keeper.close();
-    store.close();
-  }
-
-  private HostedKeeper keeper() {
-    workspaces = new WorkspaceKeeper(store, sandboxes, InstantSource.system(), _ -> {});
-    return new HostedKeeper(store, workspaces, new Host(), wall);
-  }
-
-  /** Another process takes over. */
-  private void restart() {
-    keeper.close();
-    keeper = keeper();
-    assertThat(keeper.recover()).doesNotContain("not yet");
-  }
-
-  private final class Host implements HostedHost {
-    @Override
-    public Size size(Tag snapshot) {
-      if (!sandboxes.snapshots.containsKey(snapshot)) {
-        throw new ForkdException(ErrorCode.NOT_FOUND, "no snapshot " + snapshot);
-      }
-      return new Size(512, 2048);
-    }
-
-    @Override
-    public boolean living(SandboxId sandbox) {
-      return sandboxes.living(sandbox).isPresent();
-    }
-
-    @Override
-    public boolean working(SandboxId sandbox) {
-      return living(sandbox);
-    }
-
-    @Override
-    public GuestUsage usage(SandboxId sandbox) {
-      return new GuestUsage(1, 50, 4, 3, 2, 8, 7);
-    }
-
-    @Override
-    public Snapshot branch(SandboxId sandbox, Tag tag) {
-      duringBranch.run();
-      throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
-    }
-
-    @Override
-    public void writeDisk(SandboxId sandbox) {}
-
-    @Override
-    public Snapshot reboot(Tag from, Tag to) {
-      throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
-    }
-
-    @Override
-    public void endProcesses(SandboxId sandbox) {
-      step("endProcesses");
-      reset.incrementAndGet();
-    }
-
-    @Override
-    public void remove(Tag tag) {}
-  }
-
-  private static HostedSpec spec(Duration timeout, HostedSpec.AtEnd atEnd, boolean resumes) {
-    return new HostedSpec(
-        new Tag("python"), timeout, Map.of("k", "v"), Map.of(), Map.of(), atEnd, resumes, true);
-  }
-
+/** What hosted sandboxes live through. */
+class HostedKeeperTest extends HostedFixture {
   /**
    * Its workspace has a name, and whoever suspends that one pauses the sandbox and loses nothing.
    */
@@ -204,15 +45,6 @@ class HostedKeeperTest {
     assertThat(keeper.get(id).paused()).isFalse();
     keeper.kill(id);
     assertThat(workspaces.list()).isEmpty();
-  }
-
-  private static HostedSpec plain() {
-    return spec(LONG, HostedSpec.AtEnd.KILL, false);
-  }
-
-  private static void fails(ErrorCode code, ThrowingCallable call) {
-    assertThatThrownBy(call)
-        .isInstanceOfSatisfying(ForkdException.class, e -> assertThat(e.code()).isEqualTo(code));
   }
 
   /** It keeps its id, token and words through a pause, and what was in it. */
@@ -408,15 +240,6 @@ class HostedKeeperTest {
     // Long enough for an end that waits for its turn.
     assertThat(keeper.usage(made.id())).isNotEmpty();
     await().during(Duration.ofMillis(300)).until(() -> !keeper.get(made.id()).paused());
-  }
-
-  private static boolean waited(CountDownLatch latch) {
-    try {
-      return latch.await(PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-      return false;
-    }
   }
 
   /** Its log tells of its life, and what others note; it is there for a while after its end. */

@@ -1,0 +1,126 @@
+package dev.forkd.hosted;
+
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.Threads;
+import dev.forkd.engine.LogEntry;
+import dev.forkd.engine.WorkspaceView;
+import dev.forkd.engine.Workspaces;
+import java.time.InstantSource;
+import java.util.Map;
+import java.util.Optional;
+
+/** How hosted sandboxes come to be no more: somebody kills them, or they have ended already. */
+final class Endings {
+  private static final System.Logger LOG = System.getLogger(Endings.class.getName());
+
+  /** What endings need of hosting. */
+  record Parts(
+      Workspaces workspaces,
+      HostedHost host,
+      HostedRows rows,
+      Resumption resumption,
+      Alarms alarms,
+      Chronicle chronicle,
+      InstantSource clock) {}
+
+  private final Map<String, Hosted> all;
+  private final Parts parts;
+
+  /**
+   * @param all those there are, by id; one that has ended is taken out
+   */
+  Endings(Map<String, Hosted> all, Parts parts) {
+    this.all = all;
+    this.parts = parts;
+  }
+
+  /** One whose sandbox has failed, or was killed by other means, is over. */
+  boolean endedByItself(Hosted hosted) {
+    Optional<SandboxId> sandbox = hosted.sandbox();
+    if (sandbox.isEmpty()
+        || parts.host().living(sandbox.get())
+        || followsWorkspace(hosted, sandbox.get())) {
+      return false;
+    }
+    note(hosted, LogEntry.Level.ERROR, "has failed, or was ended");
+    Threads.virtual("end-" + hosted.id(), () -> endQuietly(hosted));
+    return true;
+  }
+
+  /** Whoever suspends or resumes its workspace by the workspace's name pauses or resumes it. */
+  private boolean followsWorkspace(Hosted hosted, SandboxId former) {
+    try (Hosted.Turn _ = hosted.turn()) {
+      if (!hosted.sandbox().equals(Optional.of(former))) {
+        return true; // It was paused or resumed here meanwhile.
+      }
+      Optional<WorkspaceView> workspace = parts.resumption().workspace(hosted);
+      Optional<SandboxId> next = workspace.flatMap(WorkspaceView::liveSandbox);
+      if (next.filter(parts.host()::living).isPresent()) {
+        hosted.stops();
+        hosted.goesOn(next.get());
+        return true;
+      }
+      if (workspace.filter(seen -> seen.status() == WorkspaceView.Status.SUSPENDED).isEmpty()) {
+        return false;
+      }
+      hosted.stops();
+      hosted.alarm(Optional.empty());
+      hosted.paused(parts.clock().instant(), false);
+      parts.rows().save(hosted, true);
+      note(hosted, LogEntry.Level.INFO, "paused, since its workspace was suspended");
+      return true;
+    } catch (ForkdException e) {
+      // Somebody else has the turn, and leaves it as it should be.
+      return e.code() == ErrorCode.ABORTED;
+    }
+  }
+
+  private void endQuietly(Hosted hosted) {
+    try {
+      // By the name of its sandbox no more: it may have been resumed meanwhile.
+      if (hosted.sandbox().filter(parts.host()::living).isEmpty()) {
+        kill(hosted.id());
+      }
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND) {
+        LOG.log(System.Logger.Level.WARNING, "end {0}: {1}", hosted.id(), e.message());
+      }
+    }
+  }
+
+  /** See {@link dev.forkd.engine.HostedSandboxes#kill}. */
+  void kill(String id) {
+    Hosted hosted = Optional.ofNullable(all.get(id)).orElseThrow(() -> HostedKeeper.notFound(id));
+    // What streams to it ends at once, also while somebody pauses it.
+    hosted.ends();
+    try (Hosted.Turn _ = hosted.turn()) {
+      hosted.stops();
+      hosted.alarm(Optional.empty());
+      remove(hosted);
+    } catch (RuntimeException e) {
+      if (!hosted.gone()) {
+        // Nobody finds it any more, so nobody would try again.
+        parts.alarms().again(hosted, () -> endQuietly(hosted));
+      }
+      throw e;
+    }
+  }
+
+  /** Removes all of one whose turn the caller has. */
+  void remove(Hosted hosted) {
+    if (parts.resumption().workspace(hosted).isPresent()) {
+      parts.workspaces().delete(hosted.workspace());
+    }
+    parts.rows().forget(hosted.id());
+    hosted.goes();
+    all.remove(hosted.id());
+    note(hosted, LogEntry.Level.INFO, "ended");
+    parts.chronicle().end(hosted.id());
+  }
+
+  private void note(Hosted hosted, LogEntry.Level level, String message) {
+    parts.chronicle().note(hosted.id(), level, "sandbox", message, Map.of());
+  }
+}
