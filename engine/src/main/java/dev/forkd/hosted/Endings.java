@@ -38,10 +38,7 @@ final class Endings {
 
   /** One whose sandbox has failed, or was killed by other means, is over. */
   boolean endedByItself(Hosted hosted) {
-    Optional<SandboxId> sandbox = hosted.sandbox();
-    if (sandbox.isEmpty()
-        || parts.host().living(sandbox.get())
-        || followsWorkspace(hosted, sandbox.get())) {
+    if (!isLost(hosted)) {
       return false;
     }
     note(hosted, LogEntry.Level.ERROR, "has failed, or was ended");
@@ -49,7 +46,17 @@ final class Endings {
     return true;
   }
 
-  /** Whoever suspends or resumes its workspace by the workspace's name pauses or resumes it. */
+  private boolean isLost(Hosted hosted) {
+    Optional<SandboxId> sandbox = hosted.sandbox();
+    return sandbox.isPresent()
+        && !parts.host().living(sandbox.get())
+        && !followsWorkspace(hosted, sandbox.get());
+  }
+
+  /**
+   * Whoever suspends or resumes its workspace by the workspace's name pauses or resumes it. So does
+   * one of which nobody can tell now: its end would take along what it may have been saved as.
+   */
   private boolean followsWorkspace(Hosted hosted, SandboxId former) {
     try (Hosted.Turn _ = hosted.turn()) {
       if (!hosted.sandbox().equals(Optional.of(former))) {
@@ -72,15 +79,21 @@ final class Endings {
       note(hosted, LogEntry.Level.INFO, "paused, since its workspace was suspended");
       return true;
     } catch (ForkdException e) {
-      // Somebody else has the turn, and leaves it as it should be.
-      return e.code() == ErrorCode.ABORTED;
+      if (e.code() == ErrorCode.NOT_FOUND) {
+        return false;
+      }
+      // Who else has the turn leaves it as it should be; what has failed is asked again.
+      if (e.code() != ErrorCode.ABORTED) {
+        LOG.log(System.Logger.Level.WARNING, "what became of {0}: {1}", hosted.id(), e.message());
+      }
+      return true;
     }
   }
 
   private void endQuietly(Hosted hosted) {
-    try {
-      // By the name of its sandbox no more: it may have been resumed meanwhile.
-      if (hosted.sandbox().filter(parts.host()::living).isEmpty()) {
+    try (Hosted.Turn _ = hosted.turn()) {
+      // Asked again: it may have been paused or resumed meanwhile, and only now it stays as it is.
+      if (hosted.ending() || isLost(hosted)) {
         kill(hosted.id());
       }
     } catch (ForkdException e) {

@@ -23,6 +23,7 @@ import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -42,7 +43,14 @@ abstract class HostedFixture {
   /** What a clock on the wall shows besides the time that has gone by. */
   volatile Duration wallOffset = Duration.ZERO;
 
-  final InstantSource wall = () -> InstantSource.system().instant().plus(wallOffset);
+  /** Happens once, as soon as anybody asks for the time, which also each entry of a log does. */
+  final AtomicReference<Runnable> whenAsked = new AtomicReference<>(() -> {});
+
+  final InstantSource wall =
+      () -> {
+        whenAsked.getAndSet(() -> {}).run();
+        return InstantSource.system().instant().plus(wallOffset);
+      };
 
   /** How many steps still go well, and how many fail then. */
   final AtomicInteger good = new AtomicInteger(Integer.MAX_VALUE);

@@ -1,0 +1,69 @@
+package dev.forkd.hosted;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
+
+import dev.forkd.api.SandboxId;
+import dev.forkd.api.WorkspaceName;
+import dev.forkd.engine.HostedView;
+import java.time.Duration;
+import org.junit.jupiter.api.Test;
+
+/** What ends by itself, and what only looks as if it had, and must not be lost. */
+class HostedEndingsTest extends HostedFixture {
+  /** Long enough for an end that nobody waits for. */
+  private static final Duration MOMENT = Duration.ofMillis(300);
+
+  private HostedView made() {
+    HostedView made = keeper.create(plain());
+    sandboxes.sandboxes.put(made.sandbox().orElseThrow(), 42);
+    return made;
+  }
+
+  private int contentOf(String id) {
+    return sandboxes.sandboxes.get(keeper.get(id).sandbox().orElseThrow());
+  }
+
+  /** One whose workspace was suspended is paused, even if that cannot be written down. */
+  @Test
+  void suspendedWhileTheStoreFails() {
+    HostedView made = made();
+    workspaces.suspend(new WorkspaceName(made.id()), true);
+    fail(0, 1);
+    assertThat(keeper.list()).extracting(HostedView::id).containsExactly(made.id());
+    assertThat(bad).as("otherwise this shows nothing").hasValue(0);
+    await().during(MOMENT).until(() -> keeper.get(made.id()).paused());
+    restart();
+    assertThat(keeper.resume(made.id(), LONG, false)).isTrue();
+    assertThat(contentOf(made.id())).isEqualTo(42);
+  }
+
+  /** What looked as if it had ended is asked again before it is removed. */
+  @Test
+  void resumedWhileItIsFoundToHaveEnded() {
+    HostedView made = made();
+    WorkspaceName name = new WorkspaceName(made.id());
+    workspaces.suspend(name, true);
+    SandboxId fails = workspaces.resume(name).liveSandbox().orElseThrow();
+    assertThat(keeper.get(made.id()).sandbox()).contains(fails);
+    sandboxes.sandboxes.remove(fails);
+    whenAsked.set(() -> workspaces.resume(name));
+    assertThat(keeper.list()).isEmpty();
+    await()
+        .atMost(PATIENCE)
+        .during(MOMENT)
+        .ignoreExceptions()
+        .until(() -> contentOf(made.id()) == 42);
+  }
+
+  /** One whose sandbox is gone, and that was never saved, is over. */
+  @Test
+  void lost() {
+    HostedView made = made();
+    sandboxes.loseSandboxes();
+    assertThat(keeper.list()).isEmpty();
+    await().atMost(PATIENCE).until(() -> store.listHosted().isEmpty());
+    assertThat(workspaces.list()).isEmpty();
+    assertThat(keeper.log(made.id())).extracting(entry -> entry.message()).contains("ended");
+  }
+}
