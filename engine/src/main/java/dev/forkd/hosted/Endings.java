@@ -27,6 +27,7 @@ final class Endings {
 
   private final Map<String, Hosted> all;
   private final Parts parts;
+  private volatile boolean closed;
 
   /**
    * @param all those there are, by id; one that has ended is taken out
@@ -50,7 +51,9 @@ final class Endings {
     Optional<SandboxId> sandbox = hosted.sandbox();
     return sandbox.isPresent()
         && !parts.host().living(sandbox.get())
-        && !followsWorkspace(hosted, sandbox.get());
+        && !followsWorkspace(hosted, sandbox.get())
+        // Asked last: what this process lets go of as it ends looks lost, and is not.
+        && !closed;
   }
 
   /**
@@ -135,5 +138,10 @@ final class Endings {
 
   private void note(Hosted hosted, LogEntry.Level level, String message) {
     parts.chronicle().note(hosted.id(), level, "sandbox", message, Map.of());
+  }
+
+  /** From now on sandboxes are let go of, so none is taken for lost any more. */
+  void close() {
+    closed = true;
   }
 }

@@ -399,6 +399,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   /** Ends no sandbox: they go on, and the next process takes them up. */
   @Override
   public void close() {
+    endings.close();
     alarms.close();
   }
 }

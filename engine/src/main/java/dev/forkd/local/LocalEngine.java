@@ -258,6 +258,7 @@ final class LocalEngine implements ForkdEngine {
   @Override
   public void close() {
     hosted.close();
+    workspaces.close();
     pools.close();
     brancher.drain(DRAIN);
     for (Sandbox sandbox : sandboxes.all()) {

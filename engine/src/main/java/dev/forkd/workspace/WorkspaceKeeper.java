@@ -29,7 +29,7 @@ import java.util.function.Consumer;
  *
  * <p>Thread-safe: of two changes to one workspace at once the second is refused.
  */
-public final class WorkspaceKeeper implements Workspaces {
+public final class WorkspaceKeeper implements Workspaces, AutoCloseable {
   private static final System.Logger LOG = System.getLogger(WorkspaceKeeper.class.getName());
 
   private final StateStore store;
@@ -41,6 +41,8 @@ public final class WorkspaceKeeper implements Workspaces {
 
   /** What is being done to which workspace now. */
   private final Map<WorkspaceName, String> underWay = new ConcurrentHashMap<>();
+
+  private volatile boolean closed;
 
   public WorkspaceKeeper(
       StateStore store, WorkspaceHost host, InstantSource clock, FaultPoint fault) {
@@ -109,6 +111,8 @@ public final class WorkspaceKeeper implements Workspaces {
             WorkspaceView.Status.RUNNING,
             "workspace '" + name + "' runs already, in sandbox " + row.sandboxId().orElse("?"));
       }
+      // Asked after the sandbox was: one that this process lets go of looks as if it had failed.
+      requireOpen(name, "resumed");
       WorkspaceRow resumed;
       try {
         resumed =
@@ -398,6 +402,7 @@ public final class WorkspaceKeeper implements Workspaces {
    * @param what is done to it, as a participle
    */
   private Turn turn(WorkspaceName name, String what) {
+    requireOpen(name, what);
     String other = underWay.putIfAbsent(name, what);
     if (other != null) {
       throw new ForkdException(
@@ -405,5 +410,26 @@ public final class WorkspaceKeeper implements Workspaces {
           "workspace '" + name + "' cannot be " + what + " while it is being " + other);
     }
     return new Turn(name);
+  }
+
+  private void requireOpen(WorkspaceName name, String what) {
+    if (closed) {
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE,
+          "workspace '"
+              + name
+              + "' cannot be "
+              + what
+              + ": the daemon is stopping; try again when it runs");
+    }
+  }
+
+  /**
+   * Begins no more changes, which are UNAVAILABLE from now on. Ends no sandbox: they go on, and the
+   * next process takes them up. Call before sandboxes are let go of.
+   */
+  @Override
+  public void close() {
+    closed = true;
   }
 }

@@ -56,6 +56,19 @@ class HostedEndingsTest extends HostedFixture {
         .until(() -> contentOf(made.id()) == 42);
   }
 
+  /** A process that ends lets go of its sandboxes, and the next one finds them as they were. */
+  @Test
+  void letGoOfAtTheEnd() {
+    HostedView made = made();
+    keeper.close();
+    sandboxes.failed.add(made.sandbox().orElseThrow());
+    assertThat(keeper.list()).extracting(HostedView::id).containsExactly(made.id());
+    await().during(MOMENT).until(() -> sandboxes.sandboxes.containsValue(42));
+    sandboxes.failed.clear();
+    restart();
+    assertThat(contentOf(made.id())).isEqualTo(42);
+  }
+
   /** One whose sandbox is gone, and that was never saved, is over. */
   @Test
   void lost() {

@@ -26,7 +26,10 @@ public final class FakeHost implements WorkspaceHost {
   public final Map<Tag, Integer> snapshots = new TreeMap<>();
 
   final Map<SandboxId, OptionalLong> limits = new TreeMap<>();
-  final Set<SandboxId> failed = new HashSet<>();
+
+  /** Those that are there, and do not live for who asks. */
+  public final Set<SandboxId> failed = new HashSet<>();
+
   final Set<Tag> unusable = new HashSet<>();
   final Set<Tag> parents = new HashSet<>();
 
@@ -44,6 +47,7 @@ public final class FakeHost implements WorkspaceHost {
   public boolean failSave;
   public boolean failKill;
   Runnable duringSave = () -> {};
+  Runnable whenAskedForLife = () -> {};
 
   public FakeHost(StateStore store) {
     this.store = store;
@@ -82,6 +86,7 @@ public final class FakeHost implements WorkspaceHost {
 
   @Override
   public Optional<Living> living(SandboxId id) {
+    whenAskedForLife.run();
     return sandboxes.containsKey(id) && !failed.contains(id)
         ? Optional.of(new Living(id, Optional.empty()))
         : Optional.empty();

@@ -515,4 +515,26 @@ class WorkspaceKeeperTest {
     assertThat(host.snapshots).doesNotContainKey(staged);
     assertThat(Optional.of(keeper.get(NAME).status())).contains(Status.RUNNING);
   }
+
+  /** A process that ends lets go of sandboxes; none of them is replaced or ended for that. */
+  @Test
+  void closedWhileAResumptionBegins() {
+    saveOne();
+    keeper.resume(NAME);
+    write(2);
+    SandboxId running = live();
+    host.whenAskedForLife =
+        () -> {
+          keeper.close();
+          host.failed.add(running);
+        };
+    fails(ErrorCode.UNAVAILABLE, "daemon is stopping", () -> keeper.resume(NAME));
+    fails(ErrorCode.UNAVAILABLE, "daemon is stopping", () -> keeper.delete(NAME));
+    host.whenAskedForLife = () -> {};
+    host.failed.clear();
+    keeper = new WorkspaceKeeper(store, host, CLOCK, _ -> {});
+    assertThat(keeper.recover()).isEmpty();
+    assertThat(live()).isEqualTo(running);
+    assertThat(content()).isEqualTo(2);
+  }
 }
