@@ -5,13 +5,15 @@ import java.time.Duration;
 import java.time.Instant;
 import java.time.InstantSource;
 import java.util.Optional;
+import java.util.concurrent.Future;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 
 /**
  * Does for hosted sandboxes what is to be done later, each on a thread of its own. One thing at
- * most waits for each of them: the next one takes its place.
+ * most waits for each of them: the next one takes its place. Only the removal of one that somebody
+ * wants gone waits besides.
  */
 final class Alarms implements AutoCloseable {
   private static final System.Logger LOG = System.getLogger(Alarms.class.getName());
@@ -41,27 +43,36 @@ final class Alarms implements AutoCloseable {
   void atEnd(Hosted hosted, Runnable work) {
     Instant end = hosted.end();
     // Rounded up: what comes a moment before the end would find that it has not come.
-    later(hosted, Math.max(0, Duration.between(clock.instant(), end).toMillis()) + 1, work);
+    replace(hosted, Math.max(0, Duration.between(clock.instant(), end).toMillis()) + 1, work);
   }
 
   /** What has failed, in a while. */
   void again(Hosted hosted, Runnable work) {
-    later(hosted, RETRY.toMillis(), work);
+    replace(hosted, RETRY.toMillis(), work);
   }
 
-  private void later(Hosted hosted, long millis, Runnable work) {
+  /** What could not be removed, in a while, whatever is done to it until then. */
+  void removal(Hosted hosted, Runnable work) {
+    later(hosted, RETRY.toMillis(), work).ifPresent(hosted::removal);
+  }
+
+  private void replace(Hosted hosted, long millis, Runnable work) {
+    later(hosted, millis, work).ifPresent(next -> hosted.alarm(Optional.of(next)));
+  }
+
+  private Optional<Future<?>> later(Hosted hosted, long millis, Runnable work) {
     try {
-      hosted.alarm(
-          Optional.of(
-              scheduler.schedule(
-                  () -> {
-                    var _ = Threads.virtual("end-" + hosted.id(), work);
-                  },
-                  millis,
-                  TimeUnit.MILLISECONDS)));
+      return Optional.of(
+          scheduler.schedule(
+              () -> {
+                var _ = Threads.virtual("end-" + hosted.id(), work);
+              },
+              millis,
+              TimeUnit.MILLISECONDS));
     } catch (RejectedExecutionException e) {
       // We are closed: the next process sees to it.
       LOG.log(System.Logger.Level.DEBUG, "no alarm for {0}: {1}", hosted.id(), e.getMessage());
+      return Optional.empty();
     }
   }
 

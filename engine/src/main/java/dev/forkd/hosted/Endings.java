@@ -100,8 +100,12 @@ final class Endings {
         kill(hosted.id());
       }
     } catch (ForkdException e) {
-      if (e.code() != ErrorCode.NOT_FOUND) {
-        LOG.log(System.Logger.Level.WARNING, "end {0}: {1}", hosted.id(), e.message());
+      if (hosted.gone()) {
+        return;
+      }
+      LOG.log(System.Logger.Level.WARNING, "end {0}: {1}", hosted.id(), e.message());
+      if (hosted.ending()) {
+        tryAgain(hosted);
       }
     }
   }
@@ -117,11 +121,15 @@ final class Endings {
       remove(hosted);
     } catch (RuntimeException e) {
       if (!hosted.gone()) {
-        // Nobody finds it any more, so nobody would try again.
-        parts.alarms().again(hosted, () -> endQuietly(hosted));
+        tryAgain(hosted);
       }
       throw e;
     }
+  }
+
+  /** Nobody finds it any more, so nobody else would. */
+  private void tryAgain(Hosted hosted) {
+    parts.alarms().removal(hosted, () -> endQuietly(hosted));
   }
 
   /** Removes all of one whose turn the caller has. */

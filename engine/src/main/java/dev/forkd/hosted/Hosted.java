@@ -45,6 +45,7 @@ final class Hosted {
   private volatile boolean leftover;
 
   private volatile Optional<Future<?>> alarm = Optional.empty();
+  private volatile Optional<Future<?>> removal = Optional.empty();
 
   Hosted(String id, HostedDetail detail, Instant started, Instant end, boolean diskOnly) {
     this.id = id;
@@ -144,10 +145,13 @@ final class Hosted {
     stopListeners.clear();
   }
 
-  /** It could not be stopped. */
+  /** It could not be stopped, or can be entered again; not by anybody if it is ending meanwhile. */
   void goesOn(SandboxId in) {
     sandbox = Optional.of(in);
     diskOnly = false;
+    if (ending) {
+      stops();
+    }
   }
 
   void paused(Instant when, boolean withoutMemory) {
@@ -180,6 +184,12 @@ final class Hosted {
   void alarm(Optional<Future<?>> next) {
     alarm.ifPresent(former -> former.cancel(false));
     alarm = next;
+  }
+
+  /** Replaces what wakes us to remove it; no other change of it does. */
+  void removal(Future<?> next) {
+    removal.ifPresent(former -> former.cancel(false));
+    removal = Optional.of(next);
   }
 
   Subscription onStop(SandboxId of, Runnable listener) {

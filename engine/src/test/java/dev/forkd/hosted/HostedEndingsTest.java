@@ -3,8 +3,10 @@ package dev.forkd.hosted;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
 
+import dev.forkd.api.ErrorCode;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.WorkspaceName;
+import dev.forkd.engine.HostedSandboxes.PauseMode;
 import dev.forkd.engine.HostedView;
 import java.time.Duration;
 import org.junit.jupiter.api.Test;
@@ -78,5 +80,40 @@ class HostedEndingsTest extends HostedFixture {
     await().atMost(PATIENCE).until(() -> store.listHosted().isEmpty());
     assertThat(workspaces.list()).isEmpty();
     assertThat(keeper.log(made.id())).extracting(entry -> entry.message()).contains("ended");
+  }
+
+  /** A kill that a slow resumption keeps waiting for too long is made up for. */
+  @Test
+  void killedDuringASlowResumption() throws Exception {
+    HostedView made = made();
+    keeper.pause(made.id(), PauseMode.MEMORY);
+    killedDuring("host.fork", made, () -> keeper.resume(made.id(), LONG, false));
+  }
+
+  /** As is one that a slow pause keeps waiting. */
+  @Test
+  void killedDuringASlowPause() throws Exception {
+    HostedView made = made();
+    killedDuring("host.save", made, () -> keeper.pause(made.id(), PauseMode.MEMORY));
+  }
+
+  private void killedDuring(String step, HostedView made, Runnable change) throws Exception {
+    slow = step;
+    Thread changer = Thread.ofVirtual().start(change);
+    assertThat(waited(reached)).isTrue();
+    // As it is refused when its turn does not come, and sooner.
+    Thread killer =
+        Thread.ofVirtual().start(() -> fails(ErrorCode.CANCELLED, () -> keeper.kill(made.id())));
+    await().until(() -> killer.getState() == Thread.State.TIMED_WAITING);
+    killer.interrupt();
+    assertThat(killer.join(PATIENCE)).isTrue();
+    goOn.countDown();
+    assertThat(changer.join(PATIENCE)).isTrue();
+    assertThat(store.listHosted()).as("otherwise this shows nothing").hasSize(1);
+    fails(ErrorCode.NOT_FOUND, () -> keeper.get(made.id()));
+    fails(ErrorCode.NOT_FOUND, () -> keeper.awake(made.id(), LONG));
+    await().atMost(PATIENCE.multipliedBy(2)).until(() -> store.listHosted().isEmpty());
+    assertThat(workspaces.list()).isEmpty();
+    assertThat(sandboxes.sandboxes).isEmpty();
   }
 }

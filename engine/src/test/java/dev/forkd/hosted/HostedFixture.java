@@ -57,6 +57,12 @@ abstract class HostedFixture {
 
   final AtomicInteger bad = new AtomicInteger();
 
+  /** A step of the host that, once reached, waits until it may go on. */
+  volatile String slow = "";
+
+  final CountDownLatch reached = new CountDownLatch(1);
+  final CountDownLatch goOn = new CountDownLatch(1);
+
   WorkspaceKeeper workspaces;
   volatile Runnable duringBranch = () -> {};
 
@@ -67,6 +73,10 @@ abstract class HostedFixture {
     sandboxes.usedBy(
         store,
         step -> {
+          if (step.equals(slow)) {
+            reached.countDown();
+            assertThat(waited(goOn)).isTrue();
+          }
           // What comes after it is done cannot fail any more.
           if (!step.equals("host.rebooted")) {
             step(step);
