@@ -61,7 +61,7 @@ final class Endings {
    * one of which nobody can tell now: its end would take along what it may have been saved as.
    */
   private boolean followsWorkspace(Hosted hosted, SandboxId former) {
-    try (Hosted.Turn _ = hosted.turn()) {
+    try (Hosted.Turn _ = hosted.turnAtOnce()) {
       if (!hosted.sandbox().equals(Optional.of(former))) {
         return true; // It was paused or resumed here meanwhile.
       }

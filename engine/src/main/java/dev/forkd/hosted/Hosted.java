@@ -213,9 +213,18 @@ final class Hosted {
    * @throws ForkdException NOT_FOUND when it is gone, ABORTED when its turn does not come
    */
   Turn turn() {
+    return turn(TURN_PATIENCE);
+  }
+
+  /** As {@link #turn()}, for who only looks: nobody is kept waiting while it is changed. */
+  Turn turnAtOnce() {
+    return turn(Duration.ZERO);
+  }
+
+  private Turn turn(Duration patience) {
     boolean mine;
     try {
-      mine = turn.tryLock(TURN_PATIENCE.toMillis(), TimeUnit.MILLISECONDS);
+      mine = turn.tryLock(patience.toMillis(), TimeUnit.MILLISECONDS);
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while waiting for " + id, e);

@@ -2,6 +2,7 @@ package dev.forkd.hosted;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.awaitility.Awaitility.await;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.SandboxId;
@@ -9,6 +10,8 @@ import dev.forkd.api.WorkspaceName;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
 import dev.forkd.engine.HostedView;
 import java.time.Duration;
+import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 
 /** What ends by itself, and what only looks as if it had, and must not be lost. */
@@ -115,5 +118,37 @@ class HostedEndingsTest extends HostedFixture {
     await().atMost(PATIENCE.multipliedBy(2)).until(() -> store.listHosted().isEmpty());
     assertThat(workspaces.list()).isEmpty();
     assertThat(sandboxes.sandboxes).isEmpty();
+  }
+
+  /** One that is lost while it is changed keeps nobody waiting who looks at all of them. */
+  @Test
+  void lostWhileItIsChanged() throws Exception {
+    HostedView made = made();
+    HostedView other = made();
+    duringBranch =
+        () -> {
+          reached.countDown();
+          assertThat(waited(goOn)).isTrue();
+        };
+    Thread branching =
+        Thread.ofVirtual()
+            .start(() ->
+                fails(
+                    ErrorCode.UNIMPLEMENTED,
+                    () -> keeper.snapshot(made.id(), Optional.empty(), PauseMode.MEMORY)));
+    assertThat(waited(reached)).isTrue();
+    sandboxes.failed.add(made.sandbox().orElseThrow());
+    assertTimeoutPreemptively(
+        PATIENCE.dividedBy(2),
+        () ->
+            assertThat(keeper.list())
+                .extracting(HostedView::id)
+                .containsExactlyInAnyOrder(made.id(), other.id()));
+    goOn.countDown();
+    assertThat(branching.join(PATIENCE)).isTrue();
+    await()
+        .atMost(PATIENCE)
+        .until(
+            () -> keeper.list().stream().map(HostedView::id).toList().equals(List.of(other.id())));
   }
 }
