@@ -31,7 +31,7 @@ import java.util.function.UnaryOperator;
  * Keeps hosted sandboxes. Each is a workspace of the same name, which has its sandbox or what it
  * was saved as, and finds it again after a crash; what is written here is only what a workspace
  * does not know. A row without a workspace is one that was never finished, or was deleted: it means
- * nothing.
+ * nothing. Only {@link Moments} have rows of their own.
  *
  * <p>Thread-safe: changes of one wait for each other.
  */
@@ -47,6 +47,7 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private final Chronicle chronicle;
   private final HostedRows rows;
   private final Resumption resumption;
+  private final Moments moments;
   private final Offspring offspring;
   private final Endings endings;
 
@@ -60,7 +61,8 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     this.alarms = new Alarms(clock);
     this.rows = new HostedRows(store);
     this.resumption = new Resumption(workspaces, host, rows, alarms, clock);
-    this.offspring = new Offspring(host, this::create);
+    this.moments = new Moments(store, host);
+    this.offspring = new Offspring(host, moments, this::create);
     this.endings =
         new Endings(
             all, new Endings.Parts(workspaces, host, rows, resumption, alarms, chronicle, clock));
@@ -80,9 +82,10 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
     List<String> done = new ArrayList<>();
     for (HostedRow row : store.listHosted()) {
       try {
-        takeUp(row).ifPresent(done::add);
+        (Moments.isOne(row) ? moments.sweep(row) : takeUp(row)).ifPresent(done::add);
       } catch (ForkdException e) {
-        done.add("not yet: hosted sandbox " + row.id() + ": " + e.message());
+        String what = Moments.isOne(row) ? "snapshot " : "hosted sandbox ";
+        done.add("not yet: " + what + row.id() + ": " + e.message());
       }
     }
     return done;

@@ -26,7 +26,7 @@ import java.util.stream.IntStream;
  *
  * @param maker makes a hosted sandbox of a snapshot
  */
-record Offspring(HostedHost host, BiFunction<HostedSpec, Tag, HostedView> maker) {
+record Offspring(HostedHost host, Moments moments, BiFunction<HostedSpec, Tag, HostedView> maker) {
   /** How many of one fork are made at once. */
   private static final int FORKS_AT_ONCE = 4;
 
@@ -41,33 +41,36 @@ record Offspring(HostedHost host, BiFunction<HostedSpec, Tag, HostedView> maker)
     };
   }
 
-  /** Its turn is over once its disk is held: the boot has nothing to do with it any more. */
   private Snapshot diskOf(Hosted hosted, Tag wanted) {
-    Tag moment = HostedNames.tag("disk");
+    try (Moments.Moment moment = disk(hosted)) {
+      return host.reboot(moment.tag(), wanted);
+    }
+  }
+
+  /** Its turn is over once its disk is held: the boot has nothing to do with it any more. */
+  private Moments.Moment disk(Hosted hosted) {
     try (Hosted.Turn _ = hosted.turn()) {
       SandboxId sandbox = hosted.requireRunning();
       host.writeDisk(sandbox);
-      host.branch(sandbox, moment);
+      return moments.of(sandbox, "disk");
     }
-    try {
-      return host.reboot(moment, wanted);
-    } finally {
-      host.remove(moment);
+  }
+
+  private Moments.Moment now(Hosted hosted) {
+    try (Hosted.Turn _ = hosted.turn()) {
+      return moments.of(hosted.requireRunning(), "fork");
     }
   }
 
   List<HostedOutcome> fork(
       Hosted hosted, int count, Duration timeout, UnaryOperator<Map<String, String>> attributes) {
-    Tag moment = HostedNames.tag("fork");
-    try (Hosted.Turn _ = hosted.turn()) {
-      host.branch(hosted.requireRunning(), moment);
-    }
     HostedSpec like = hosted.detail().spec();
-    try (ExecutorService makers = Threads.virtualExecutor("fork-" + hosted.id(), FORKS_AT_ONCE)) {
+    try (Moments.Moment moment = now(hosted);
+        ExecutorService makers = Threads.virtualExecutor("fork-" + hosted.id(), FORKS_AT_ONCE)) {
       List<Future<HostedOutcome>> made =
           IntStream.range(0, count)
               .mapToObj(_ -> like(like, timeout, attributes.apply(like.attributes())))
-              .map(spec -> makers.submit(() -> outcome(spec, moment)))
+              .map(spec -> makers.submit(() -> outcome(spec, moment.tag())))
               .toList();
       List<HostedOutcome> outcomes = new ArrayList<>();
       for (Future<HostedOutcome> one : made) {
@@ -79,8 +82,6 @@ record Offspring(HostedHost host, BiFunction<HostedSpec, Tag, HostedView> maker)
       throw new ForkdException(ErrorCode.CANCELLED, "interrupted while forking " + hosted.id(), e);
     } catch (ExecutionException e) {
       throw new ForkdException(ErrorCode.INTERNAL, "forking " + hosted.id(), e.getCause());
-    } finally {
-      host.remove(moment);
     }
   }
 

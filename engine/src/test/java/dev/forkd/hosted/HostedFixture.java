@@ -20,6 +20,8 @@ import java.nio.file.Path;
 import java.time.Duration;
 import java.time.InstantSource;
 import java.util.Map;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -65,6 +67,9 @@ abstract class HostedFixture {
 
   WorkspaceKeeper workspaces;
   volatile Runnable duringBranch = () -> {};
+
+  /** Comes after a branch that is made; without it none can be. */
+  volatile Optional<Runnable> afterBranch = Optional.empty();
 
   @BeforeEach
   void open() {
@@ -165,7 +170,12 @@ abstract class HostedFixture {
     @Override
     public Snapshot branch(SandboxId sandbox, Tag tag) {
       duringBranch.run();
-      throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
+      Runnable after =
+          afterBranch.orElseThrow(
+              () -> new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here"));
+      sandboxes.snapshots.put(tag, sandboxes.sandboxes.get(sandbox));
+      after.run();
+      return snapshot(tag);
     }
 
     @Override
@@ -173,7 +183,8 @@ abstract class HostedFixture {
 
     @Override
     public Snapshot reboot(Tag from, Tag to) {
-      throw new ForkdException(ErrorCode.UNIMPLEMENTED, "no branches here");
+      sandboxes.reboot(from, to);
+      return snapshot(to);
     }
 
     @Override
@@ -183,7 +194,33 @@ abstract class HostedFixture {
     }
 
     @Override
-    public void remove(Tag tag) {}
+    public void remove(Tag tag) {
+      step("remove");
+      assertThat(sandboxes.remove(tag)).isTrue();
+    }
+  }
+
+  private static Snapshot snapshot(Tag tag) {
+    return new Snapshot(
+        tag,
+        Path.of("/snapshots", tag.value()),
+        0,
+        Snapshot.Status.READY,
+        false,
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        Optional.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        OptionalLong.empty(),
+        512,
+        2048,
+        0,
+        0,
+        Optional.empty());
   }
 
   static HostedSpec spec(Duration timeout, HostedSpec.AtEnd atEnd, boolean resumes) {
