@@ -361,12 +361,21 @@ public final class HostedKeeper implements HostedSandboxes, AutoCloseable {
   private void atEnd(Hosted hosted) {
     // Whoever was answered that its end was moved had its turn before this one.
     try (Hosted.Turn _ = hosted.turn()) {
+      // One whose workspace was suspended by its name is paused, and has no end, also if nobody has
+      // looked at it since.
+      if (endings.endedByItself(hosted)) {
+        return;
+      }
       if (!isOver(hosted)) {
         if (hosted.sandbox().isPresent()) {
           // The clock was set back: the end is to come by it.
           arm(hosted);
         }
         return;
+      }
+      if (hosted.sandbox().filter(host::living).isEmpty()) {
+        throw new ForkdException(
+            ErrorCode.UNAVAILABLE, "whether it runs or is suspended cannot be told now");
       }
       switch (hosted.detail().atEnd()) {
         case KILL -> kill(hosted.id());

@@ -8,6 +8,7 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.WorkspaceName;
 import dev.forkd.engine.HostedSandboxes.PauseMode;
+import dev.forkd.engine.HostedSpec;
 import dev.forkd.engine.HostedView;
 import java.time.Duration;
 import java.util.List;
@@ -41,6 +42,18 @@ class HostedEndingsTest extends HostedFixture {
     restart();
     assertThat(keeper.resume(made.id(), LONG, false)).isTrue();
     assertThat(contentOf(made.id())).isEqualTo(42);
+  }
+
+  /** It has no end then, also when nobody has looked at it since and the store fails at first. */
+  @Test
+  void suspendedBeforeItsEnd() {
+    Duration soon = Duration.ofSeconds(2);
+    HostedView made = keeper.create(spec(soon, HostedSpec.AtEnd.KILL, false));
+    workspaces.suspend(new WorkspaceName(made.id()), true);
+    fail(0, 1);
+    await().atMost(PATIENCE).until(() -> bad.get() == 0);
+    await().during(MOMENT).until(() -> workspaces.list().size() == 1);
+    assertThat(keeper.get(made.id()).paused()).isTrue();
   }
 
   /** What looked as if it had ended is asked again before it is removed. */
