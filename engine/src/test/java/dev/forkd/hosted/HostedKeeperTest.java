@@ -210,7 +210,7 @@ class HostedKeeperTest extends HostedFixture {
   /** Whoever was answered that the end was moved can count on it. */
   @Test
   void endIsMovedInTheLastMoment() throws Exception {
-    HostedView made = keeper.create(spec(Duration.ofMillis(500), HostedSpec.AtEnd.KILL, false));
+    HostedView made = keeper.create(spec(Duration.ofSeconds(2), HostedSpec.AtEnd.KILL, false));
     CountDownLatch branching = new CountDownLatch(1);
     CountDownLatch goOn = new CountDownLatch(1);
     duringBranch =
