@@ -5,11 +5,14 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.sdk.Forkd;
 import java.io.IOException;
 import java.io.PrintWriter;
+import java.net.InetAddress;
+import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.Map;
+import java.util.Optional;
 import picocli.CommandLine.Option;
 
 /** How a command finds its daemon: the one that was named, the one that runs, or a new one. */
@@ -54,10 +57,40 @@ final class Connection {
   Forkd open(PrintWriter progress) {
     String named = environment().getOrDefault("FORKD_URL", "");
     if (!named.isEmpty()) {
-      return client(Forkd.builder().url(named), token(dataDir().tokenFile()));
+      return client(
+          Forkd.builder().url(named),
+          isThisHost(named) ? token(dataDir().tokenFile()) : tokenFor(named));
     }
     DaemonFile daemon = new DaemonStarter(dataDir(), environment, progress).findOrStart();
     return client(daemon.client(), token(Path.of(daemon.tokenFile())));
+  }
+
+  /**
+   * Whether an address is one of this host alone. No other is shown the token of the data
+   * directory: it opens everything here, and whoever named the address may have meant no daemon of
+   * ours. Names are not looked up; what a resolver says is no reason to trust.
+   */
+  static boolean isThisHost(String url) {
+    try {
+      String host = Optional.ofNullable(URI.create(url.strip()).getHost()).orElse("");
+      return host.equalsIgnoreCase("localhost")
+          || InetAddress.ofLiteral(host.replaceAll("[\\[\\]]", "")).isLoopbackAddress();
+    } catch (IllegalArgumentException e) {
+      return false; // A name, or no address at all.
+    }
+  }
+
+  private String tokenFor(String elsewhere) {
+    String given = environment().getOrDefault("FORKD_TOKEN", "");
+    if (given.isEmpty()) {
+      throw new ForkdException(
+          ErrorCode.UNAUTHENTICATED,
+          "no token for the daemon at "
+              + elsewhere
+              + ", and the one of this data directory is sent to this host only: set FORKD_TOKEN to"
+              + " that daemon's token");
+    }
+    return given;
   }
 
   private String token(Path file) {

@@ -39,7 +39,7 @@ final class DaemonChecks {
         .orElseGet(() ->
             List.of(
                 Check.pass("daemon", "none runs; the next command starts one", MEANING),
-                tokenFile()));
+                tokenCheck()));
   }
 
   private List<Check> ask(
@@ -49,13 +49,15 @@ final class DaemonChecks {
         client.snapshots();
       } catch (ForkdApiException e) {
         if (e.status() == 0 || !client.isHealthy()) {
-          return List.of(silent(url, "does not answer: " + e.message()), tokenFile());
+          return List.of(silent(url, "does not answer: " + e.message()), tokenCheck());
         }
-        return List.of(Check.pass("daemon", url + who, MEANING), refused(e.status()));
+        return List.of(
+            Check.pass("daemon", url + who, MEANING),
+            isWithoutToken() ? tokenCheck() : refused(e.status()));
       }
-      return List.of(Check.pass("daemon", url + who, MEANING), tokenFile());
+      return List.of(Check.pass("daemon", url + who, MEANING), tokenCheck());
     } catch (ForkdException | IOException e) {
-      return List.of(silent(url, "cannot be asked: " + e.getMessage()), tokenFile());
+      return List.of(silent(url, "cannot be asked: " + e.getMessage()), tokenCheck());
     }
   }
 
@@ -85,11 +87,29 @@ final class DaemonChecks {
 
   private String token(Optional<DaemonFile> running) throws IOException {
     String given = environment.getOrDefault("FORKD_TOKEN", "");
+    if (isWithoutToken()) {
+      return given;
+    }
     Path file = running.map(d -> Path.of(d.tokenFile())).orElse(dataDir.tokenFile());
     return !given.isEmpty() || !Files.isReadable(file) ? given : Files.readString(file).strip();
   }
 
-  private Check tokenFile() {
+  /** Another host is not shown the token of this data directory. */
+  private boolean isWithoutToken() {
+    String named = environment.getOrDefault("FORKD_URL", "");
+    return environment.getOrDefault("FORKD_TOKEN", "").isEmpty()
+        && !named.isEmpty()
+        && !Connection.isThisHost(named);
+  }
+
+  private Check tokenCheck() {
+    if (isWithoutToken()) {
+      return Check.fail(
+          "token",
+          "none for another host: the one of this data directory is sent to this host only",
+          TOKEN_MEANING,
+          "set FORKD_TOKEN to the token of that daemon");
+    }
     if (!environment.getOrDefault("FORKD_TOKEN", "").isEmpty()) {
       return Check.pass("token", "given (FORKD_TOKEN)", TOKEN_MEANING);
     }

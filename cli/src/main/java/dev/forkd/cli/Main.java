@@ -23,7 +23,7 @@ import picocli.CommandLine.Command;
       "Settings in the environment, for all commands:",
       "  FORKD_DATA_DIR  where everything is kept ($XDG_DATA_HOME/forkd or ~/.local/share/forkd)",
       "  FORKD_URL       the daemon to talk to; otherwise the one of the data directory",
-      "  FORKD_TOKEN     its token; otherwise the one in the data directory",
+      "  FORKD_TOKEN     its token; otherwise the one in the data directory, for this host only",
       "  FORKD_CA_FILE   PEM file of the authorities to trust where FORKD_URL is https",
       "What the daemon itself is told: forkd serve --help"
     },
