@@ -38,8 +38,11 @@ public final class Exchange implements Head {
   private final String rawPath;
   private final TransferGuard transfers;
   private final Optional<Inbound> inbound;
+  private final HeapBudget bodies;
   private final Cut cut = new Cut();
   private Map<String, String> segments = Map.of();
+  private String owner = "";
+  private Optional<HeapBudget.Share> held = Optional.empty();
   private int status;
   private boolean started;
   private boolean authenticated;
@@ -50,13 +53,15 @@ public final class Exchange implements Head {
       String rawPath,
       String requestId,
       TransferGuard transfers,
-      Optional<Inbound> inbound) {
+      Optional<Inbound> inbound,
+      HeapBudget bodies) {
     this.request = request;
     this.response = response;
     this.rawPath = rawPath;
     this.requestId = requestId;
     this.transfers = transfers;
     this.inbound = inbound;
+    this.bodies = bodies;
   }
 
   /** The segments of the path in braces. */
@@ -205,14 +210,13 @@ public final class Exchange implements Head {
     if (!request.content().hasEntity()) {
       return new byte[0];
     }
-    try (InputStream body = ClientStreams.input(request.content().inputStream(), transfers, cut)) {
-      long announced = request.headers().contentLength().orElse(0);
-      if (announced > Limits.JSON_BYTES_MAX) {
-        throw tooLarge(body, announced);
+    try (InputStream body = bodyStream()) {
+      if (announcedBytes() > Limits.JSON_BYTES_MAX) {
+        throw tooLarge(body);
       }
-      byte[] bytes = body.readNBytes(Limits.JSON_BYTES_MAX + 1);
+      byte[] bytes = kept(body, Limits.JSON_BYTES_MAX + 1);
       if (bytes.length > Limits.JSON_BYTES_MAX) {
-        throw tooLarge(body, 0);
+        throw tooLarge(body);
       }
       return bytes;
     } catch (IOException e) {
@@ -220,19 +224,63 @@ public final class Exchange implements Head {
     }
   }
 
+  private long announcedBytes() {
+    return request.headers().contentLength().orElse(0);
+  }
+
+  /**
+   * Reads {@code body}, or the first bytes of it, to keep them until this request is answered.
+   *
+   * @throws ForkdException RESOURCE_EXHAUSTED when all requests together keep too much
+   */
+  public byte[] kept(InputStream body, int bytesMax) throws IOException {
+    HeapBudget.Share share = held.orElseGet(this::holding);
+    held = Optional.of(share);
+    return kept(body, bytesMax, share);
+  }
+
+  /** The same, but kept for as long as {@code share} is open. */
+  public byte[] kept(InputStream body, int bytesMax, HeapBudget.Share share) throws IOException {
+    try {
+      return share.counted(body).readNBytes(bytesMax);
+    } catch (ForkdException e) {
+      readAway(body);
+      throw e;
+    }
+  }
+
+  /** What is held from now on of this request's body; whoever asks for it closes it. */
+  public HeapBudget.Share holding() {
+    return bodies.share(owner);
+  }
+
+  /** What is held of the body counts for this sandbox: one may not take the room of all. */
+  public void countedFor(String sandbox) {
+    owner = sandbox;
+  }
+
+  /** The request is over, so nothing of its body is held any more. */
+  void release() {
+    held.ifPresent(HeapBudget.Share::close);
+  }
+
   /**
    * A connection that is closed while its client still sends is reset, and the client may never
    * read why: some of the rest is therefore read away first. The connection cannot be used again.
    */
-  private HttpFailure tooLarge(InputStream body, long announced) throws IOException {
+  private void readAway(InputStream body) throws IOException {
     closeConnection();
-    if (announced <= Limits.UNWANTED_BYTES_MAX) {
+    if (announcedBytes() <= Limits.UNWANTED_BYTES_MAX) {
       byte[] away = new byte[64 << 10];
       long left = Limits.UNWANTED_BYTES_MAX;
       for (int n = body.read(away); n >= 0 && left > n; n = body.read(away)) {
         left -= n;
       }
     }
+  }
+
+  private HttpFailure tooLarge(InputStream body) throws IOException {
+    readAway(body);
     return new HttpFailure(
         413,
         ErrorCode.INVALID_ARGUMENT,

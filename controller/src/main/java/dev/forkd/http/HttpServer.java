@@ -58,6 +58,7 @@ public final class HttpServer implements AutoCloseable {
   private final TransferGuard transfers;
   private final List<Surface> surfaces;
   private final Connections connections;
+  private final HeapBudget bodies = HeapBudget.forBodies();
   private final WebServer server;
   private final Optional<X509Certificate> certificate;
   private volatile int port; // Set once by start; kept, as a stopped server has none.
@@ -225,13 +226,15 @@ public final class HttpServer implements AutoCloseable {
     String rawPath = request.prologue().uriPath().rawPath();
     String requestId = requestId(request);
     Exchange exchange =
-        new Exchange(request, response, rawPath, requestId, transfers, connections.inbound());
+        new Exchange(
+            request, response, rawPath, requestId, transfers, connections.inbound(), bodies);
     exchange.header(REQUEST_ID, requestId);
     String route = "none";
     connections.serving(true);
     try {
       route = admit(exchange);
     } finally {
+      exchange.release();
       connections.served(exchange.isAuthenticated());
       long micros = TimeUnit.NANOSECONDS.toMicros(nanoClock.getAsLong() - beginNanos);
       audit.record(
@@ -384,6 +387,11 @@ public final class HttpServer implements AutoCloseable {
         .keepAlive(event.keepAlive())
         .entity(body)
         .build();
+  }
+
+  /** What is held of all requests' bodies. */
+  HeapBudget bodies() {
+    return bodies;
   }
 
   public int port() {

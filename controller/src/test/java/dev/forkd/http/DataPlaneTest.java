@@ -466,6 +466,63 @@ class DataPlaneTest {
     }
   }
 
+  private int sleeper() throws IOException {
+    RawHttp process =
+        stream(
+            "process.Process/Start",
+            "{\"process\":{\"cmd\":\"sleep\",\"args\":[\"60\"]},\"stdin\":true}");
+    process.answerHead();
+    return JSON.readTree(Wire.next(process).substring(2))
+        .path("event")
+        .path("start")
+        .path("pid")
+        .asInt();
+  }
+
+  private static String input(int pid, String more) {
+    return "{\"process\":{\"pid\":" + pid + "},\"input\":{\"stdin\":\"" + more + "\"}}";
+  }
+
+  /** What a client sends is held for its sandbox while it is worked on, and not for longer. */
+  @Test
+  void inputThatIsNotReadIsHeldUntilTheTimeIsUp() throws Exception {
+    HeapBudget bodies = daemon.server().bodies();
+    String id = sandbox.path("sandboxID").asString();
+    byte[] message = input(sleeper(), "A".repeat(3 << 20)).getBytes(StandardCharsets.UTF_8);
+    RawHttp client =
+        raw(
+                "POST /process.Process/SendInput HTTP/1.1",
+                49983,
+                "Content-Type: application/json",
+                "Connect-Timeout-Ms: 1500",
+                "Content-Length: " + message.length)
+            .send(message);
+    await().until(() -> bodies.heldBytes(id) >= 2 << 20);
+    assertThat(client.answer().status()).isEqualTo(504);
+    await().until(() -> bodies.heldBytes() == 0);
+  }
+
+  /** The same for a stream of input, whose client hears of it before the process reads. */
+  @Test
+  void inputStreamEndsWithItsTime() throws Exception {
+    String start = "{\"start\":{\"process\":{\"pid\":" + sleeper() + "}}}";
+    String data = "{\"data\":{\"input\":{\"stdin\":\"" + "A".repeat(1 << 20) + "\"}}}";
+    RawHttp client =
+        raw(
+            "POST /process.Process/StreamInput HTTP/1.1",
+            49983,
+            "Content-Type: application/connect+json",
+            "Connect-Timeout-Ms: 1500",
+            "Transfer-Encoding: chunked");
+    for (String message : List.of(start, data)) {
+      byte[] envelope = Wire.envelope(0, message);
+      client.send(Integer.toHexString(envelope.length) + "\r\n").send(envelope).send("\r\n");
+    }
+    client.answerHead();
+    assertThat(Wire.next(client)).startsWith("2 {\"error\":{\"code\":\"deadline_exceeded\"");
+    await().until(() -> daemon.server().bodies().heldBytes() == 0);
+  }
+
   /** When there is hardly room, those that rest the longest go, and nobody who comes waits. */
   @Test
   void crowd() throws Exception {

@@ -9,6 +9,7 @@ import java.util.Optional;
  * What a handler may want to know of a call besides its message.
  *
  * @param timeout after which the client no longer wants the answer
- * @param cut tells that the call ends, and that nobody hears its answer
+ * @param cut tells that nobody waits for the answer any more: the sandbox stopped, the time is up,
+ *     or the client went away
  */
 public record Call(Head head, Optional<Duration> timeout, Cut cut) {}

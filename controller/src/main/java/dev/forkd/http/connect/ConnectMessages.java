@@ -1,11 +1,15 @@
 package dev.forkd.http.connect;
 
 import com.fasterxml.jackson.annotation.JsonInclude;
+import dev.forkd.http.HeapBudget;
 import java.util.Base64;
 import java.util.Optional;
 import tools.jackson.core.JacksonException;
+import tools.jackson.core.JsonParser;
+import tools.jackson.core.JsonToken;
+import tools.jackson.core.StreamReadConstraints;
+import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.DeserializationFeature;
-import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.cfg.CoercionAction;
 import tools.jackson.databind.cfg.CoercionInputShape;
 import tools.jackson.databind.json.JsonMapper;
@@ -21,8 +25,18 @@ import tools.jackson.databind.type.LogicalType;
 public final class ConnectMessages {
   private static final int REASON_CHARS_MAX = 300;
 
+  /** More names, values and brackets than any message needs. */
+  static final int TOKENS_MAX = 50_000;
+
+  /** A short text in a list or map takes about so much of the heap beside its bytes. */
+  private static final int TOKEN_BYTES = 64;
+
   private static final JsonMapper MAPPER =
-      JsonMapper.builder()
+      JsonMapper.builder(
+              JsonFactory.builder()
+                  .streamReadConstraints(
+                      StreamReadConstraints.builder().maxTokenCount(TOKENS_MAX).build())
+                  .build())
           .changeDefaultPropertyInclusion(
               inclusion -> inclusion.withValueInclusion(JsonInclude.Include.NON_ABSENT))
           .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
@@ -51,18 +65,22 @@ public final class ConnectMessages {
   }
 
   /**
-   * Reads one message.
+   * Reads one message. Nothing is made of what the type does not name, or whoever sends many small
+   * things would take far more of the heap than they send.
    *
+   * @param held counts what the message's parts take beside its bytes
    * @throws ConnectException INVALID_ARGUMENT when the bytes are not such a message
+   * @throws dev.forkd.api.ForkdException RESOURCE_EXHAUSTED when there is no room for its parts
    */
-  public static <T> T read(byte[] bytes, Class<T> type) {
-    try {
-      JsonNode tree = MAPPER.readTree(bytes);
-      if (!tree.isObject()) {
+  public static <T> T read(byte[] bytes, Class<T> type, HeapBudget.Share held) {
+    try (JsonParser parser = MAPPER.createParser(bytes)) {
+      if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new ConnectException(
             ConnectCode.INVALID_ARGUMENT, "the message is not a JSON object; send at least {}");
       }
-      return MAPPER.treeToValue(tree, type);
+      T message = MAPPER.readValue(parser, type);
+      held.hold(parser.currentTokenCount() * TOKEN_BYTES);
+      return message;
     } catch (JacksonException e) {
       throw new ConnectException(
           ConnectCode.INVALID_ARGUMENT, "the message cannot be read: " + reason(e), e);

@@ -4,9 +4,11 @@ import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
 import dev.forkd.http.ClientGoneException;
+import dev.forkd.http.Cut;
 import dev.forkd.http.CutOffException;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Failures;
+import dev.forkd.http.HeapBudget;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import java.io.IOException;
@@ -19,6 +21,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
 import java.util.regex.Pattern;
 
 /**
@@ -144,18 +147,38 @@ public final class ConnectServer<C> {
 
   private <Q> void unary(Exchange exchange, C context, Method.Unary<C, Q> method) {
     Object answer;
-    try {
-      Call call = call(exchange, HeaderNames.CONTENT_ENCODING);
-      Q request = ConnectMessages.read(wholeBody(exchange), method.request());
-      answer =
-          answer(exchange, deadline(call), () -> method.handler().answer(context, call, request));
+    Cut over = new Cut();
+    try (Cut.Standing _ = exchange.cut().on(over::cut)) {
+      Call call = call(exchange, HeaderNames.CONTENT_ENCODING, over);
+      CompletableFuture<Object> end = begin(exchange, context, method, call);
+      answer = Waiting.until(end, exchange, deadline(call), Waiting.NONE);
     } catch (ClientGoneException | CutOffException e) {
       throw e;
     } catch (RuntimeException e) {
       refuse(exchange, false, rendered(exchange, e));
       return;
+    } finally {
+      over.cut(); // Nobody waits any more, so a handler that still runs has nothing to do.
     }
     exchange.bytes(200, UNARY, ConnectMessages.write(answer));
+  }
+
+  /** Reads the message and begins to work for it; it counts as held until that has ended. */
+  private <Q> CompletableFuture<Object> begin(
+      Exchange exchange, C context, Method.Unary<C, Q> method, Call call) {
+    HeapBudget.Share held = exchange.holding();
+    boolean begun = false;
+    try {
+      Q request = ConnectMessages.read(wholeBody(exchange, held), method.request(), held);
+      CompletableFuture<Object> end =
+          begin(() -> method.handler().answer(context, call, request), held::close);
+      begun = true;
+      return end;
+    } finally {
+      if (!begun) {
+        held.close();
+      }
+    }
   }
 
   private interface Work {
@@ -164,7 +187,7 @@ public final class ConnectServer<C> {
 
   /** Runs the handler where it can be left alone: what it waits for cannot be interrupted. */
   @SuppressWarnings("CatchingUnchecked") // Whatever a handler throws becomes an answer.
-  private Object answer(Exchange exchange, Optional<Long> deadlineNanos, Work work) {
+  private CompletableFuture<Object> begin(Work work, Runnable after) {
     if (!workers.tryAcquire()) {
       throw new ConnectException(
           ConnectCode.RESOURCE_EXHAUSTED, "too many calls are under way; try again");
@@ -182,14 +205,15 @@ public final class ConnectServer<C> {
             end.completeExceptionally(new IllegalStateException("the handler failed", e));
           } finally {
             workers.release();
+            after.run();
           }
         });
-    return Waiting.until(end, exchange, deadlineNanos, Waiting.NONE);
+    return end;
   }
 
-  private static byte[] wholeBody(Exchange exchange) {
+  private static byte[] wholeBody(Exchange exchange, HeapBudget.Share held) {
     try (InputStream body = exchange.bodyStream()) {
-      byte[] bytes = body.readNBytes(MESSAGE_BYTES_MAX + 1);
+      byte[] bytes = exchange.kept(body, MESSAGE_BYTES_MAX + 1, held);
       if (bytes.length > MESSAGE_BYTES_MAX) {
         exchange.closeConnection();
         throw new ConnectException(
@@ -203,9 +227,9 @@ public final class ConnectServer<C> {
 
   private <Q> void stream(Exchange exchange, C context, Method.ServerStream<C, Q> method) {
     MessageStream answers;
-    try {
-      Call call = call(exchange, STREAM_ENCODING);
-      Q request = ConnectMessages.read(onlyMessage(exchange), method.request());
+    try (HeapBudget.Share held = exchange.holding()) {
+      Call call = call(exchange, STREAM_ENCODING, exchange.cut());
+      Q request = ConnectMessages.read(onlyMessage(exchange, held), method.request(), held);
       answers = new MessageStream(exchange, exchange.stream(200, STREAM), deadline(call));
       try {
         method.handler().answer(context, call, request, answers);
@@ -217,27 +241,42 @@ public final class ConnectServer<C> {
         return;
       }
       answers.end();
-    } catch (ConnectException e) {
-      refuse(exchange, true, e);
+    } catch (ConnectException | ForkdException e) {
+      refuse(exchange, true, rendered(exchange, e));
     }
   }
 
   private <Q> void input(Exchange exchange, C context, Method.ClientStream<C, Q> method) {
     Object answer;
     Optional<Long> deadlineNanos;
-    try (InputStream body = exchange.bodyStream()) {
-      Call call = call(exchange, STREAM_ENCODING);
+    Cut over = new Cut();
+    CompletableFuture<Void> end = new CompletableFuture<>();
+    // Closing it would wait for its end, which a client may send only when it has heard of an
+    // error.
+    @SuppressWarnings("resource")
+    InputStream body = exchange.bodyStream();
+    try (Cut.Standing _ = exchange.cut().on(over::cut)) {
+      Call call = call(exchange, STREAM_ENCODING, over);
       deadlineNanos = deadline(call);
-      Optional<Long> limit = deadlineNanos;
-      answer = method.handler().answer(context, call, () -> next(body, method.request(), limit));
+      call.timeout().ifPresent(time -> cutAfter(time, end, over));
+      try (Incoming<Q> requests = new Incoming<>(exchange, body, method.request(), deadlineNanos)) {
+        answer = method.handler().answer(context, call, requests);
+      }
+      body.close();
     } catch (IOException e) {
       throw new ClientGoneException(e);
-    } catch (ClientGoneException | CutOffException e) {
+    } catch (ClientGoneException e) {
       throw e;
     } catch (RuntimeException e) {
+      boolean late = e instanceof CutOffException;
+      if (late && exchange.cut().isCut()) {
+        throw e;
+      }
       exchange.closeConnection(); // The rest of the body is not read.
-      refuse(exchange, true, rendered(exchange, e));
+      refuse(exchange, true, late ? Incoming.timeIsUp() : rendered(exchange, e));
       return;
+    } finally {
+      end.complete(null);
     }
     MessageStream answers =
         new MessageStream(exchange, exchange.stream(200, STREAM), deadlineNanos);
@@ -245,45 +284,29 @@ public final class ConnectServer<C> {
     answers.end();
   }
 
-  private static <Q> Optional<Q> next(
-      InputStream body, Class<Q> type, Optional<Long> deadlineNanos) {
-    Optional<Envelope> envelope;
-    try {
-      envelope = Envelope.read(body, MESSAGE_BYTES_MAX);
-    } catch (IOException e) {
-      throw new ClientGoneException(e);
-    }
-    if (deadlineNanos.isPresent() && System.nanoTime() - deadlineNanos.get() > 0) {
-      throw new ConnectException(
-          ConnectCode.DEADLINE_EXCEEDED, "the call's time was up before its last message");
-    }
-    return envelope.map(one -> ConnectMessages.read(plain(one).message(), type));
+  /** Cuts a call's work when its time is up before it has ended. */
+  private static void cutAfter(Duration time, CompletableFuture<Void> end, Cut over) {
+    var _ =
+        end.orTimeout(time.toNanos(), TimeUnit.NANOSECONDS)
+            .whenComplete((_, late) -> {
+              if (late != null) {
+                over.cut();
+              }
+            });
   }
 
-  private static Envelope plain(Envelope envelope) {
-    if ((envelope.flags() & Envelope.COMPRESSED) != 0) {
-      throw new ConnectException(
-          ConnectCode.INTERNAL, "a message is marked as compressed, but no compression is agreed");
-    }
-    if ((envelope.flags() & Envelope.END_OF_STREAM) != 0) {
-      throw new ConnectException(
-          ConnectCode.INVALID_ARGUMENT, "a request has no end-of-stream message");
-    }
-    return envelope;
-  }
-
-  private static byte[] onlyMessage(Exchange exchange) {
+  private static byte[] onlyMessage(Exchange exchange, HeapBudget.Share held) {
     try (InputStream body = exchange.bodyStream()) {
       Envelope envelope =
-          Envelope.read(body, MESSAGE_BYTES_MAX)
+          Envelope.read(held.counted(body), MESSAGE_BYTES_MAX)
               .orElseThrow(
                   () -> new ConnectException(ConnectCode.UNIMPLEMENTED, "the call has no message"));
       if (body.read() >= 0) {
         throw new ConnectException(
             ConnectCode.UNIMPLEMENTED, "the call has more than one message; it takes one");
       }
-      return plain(envelope).message();
-    } catch (ConnectException e) {
+      return envelope.plain().message();
+    } catch (ConnectException | ForkdException e) {
       exchange.closeConnection(); // The rest of the body is not read.
       throw e;
     } catch (IOException e) {
@@ -291,7 +314,7 @@ public final class ConnectServer<C> {
     }
   }
 
-  private static Call call(Exchange exchange, HeaderName encodingHeader) {
+  private static Call call(Exchange exchange, HeaderName encodingHeader, Cut cut) {
     Optional<String> version = exchange.header(PROTOCOL_VERSION);
     if (version.isPresent() && !version.get().equals("1")) {
       throw new ConnectException(
@@ -304,7 +327,7 @@ public final class ConnectServer<C> {
           ConnectCode.UNIMPLEMENTED,
           "unknown compression \"" + encoding.get() + "\"; supported: identity");
     }
-    return new Call(exchange, exchange.header(TIMEOUT).map(ConnectServer::timeout), exchange.cut());
+    return new Call(exchange, exchange.header(TIMEOUT).map(ConnectServer::timeout), cut);
   }
 
   private static Duration timeout(String text) {

@@ -54,6 +54,23 @@ record Envelope(int flags, byte[] message) {
     return Optional.of(new Envelope(flags, message));
   }
 
+  /**
+   * This one, if it is a message of a request.
+   *
+   * @throws ConnectException INTERNAL when it is compressed, INVALID_ARGUMENT when it is an end
+   */
+  Envelope plain() {
+    if ((flags & COMPRESSED) != 0) {
+      throw new ConnectException(
+          ConnectCode.INTERNAL, "a message is marked as compressed, but no compression is agreed");
+    }
+    if ((flags & END_OF_STREAM) != 0) {
+      throw new ConnectException(
+          ConnectCode.INVALID_ARGUMENT, "a request has no end-of-stream message");
+    }
+    return this;
+  }
+
   private static ConnectException malformed(String what) {
     return new ConnectException(
         ConnectCode.INVALID_ARGUMENT, "the body is no sequence of enveloped messages: " + what);

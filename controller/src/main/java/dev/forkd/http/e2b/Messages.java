@@ -38,7 +38,7 @@ final class Messages {
   /** Reads a body; one that is not there is an empty message. */
   static <T> T read(Exchange exchange, Class<T> type) {
     try (InputStream body = exchange.bodyStream()) {
-      byte[] bytes = body.readNBytes(BODY_BYTES_MAX + 1);
+      byte[] bytes = exchange.kept(body, BODY_BYTES_MAX + 1);
       if (bytes.length > BODY_BYTES_MAX) {
         throw new ForkdException(
             ErrorCode.INVALID_ARGUMENT, "the body is larger than " + BODY_BYTES_MAX + " bytes");

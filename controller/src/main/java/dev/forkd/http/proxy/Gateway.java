@@ -149,6 +149,7 @@ public final class Gateway implements Surface {
     if (target.isShown(exchange)) {
       exchange.authenticated();
     }
+    exchange.countedFor(address.id());
     Guest guest = awake(target, exchange);
     Cut cut = exchange.cut();
     boolean lasts = address.port() != Envd.PORT || Envd.lasts(exchange);

@@ -11,6 +11,7 @@ import dev.forkd.engine.ExecResult;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.http.Exchange;
+import dev.forkd.http.HeapBudget;
 import dev.forkd.http.Route;
 import dev.forkd.metrics.Meters;
 import java.nio.charset.StandardCharsets;
@@ -26,7 +27,7 @@ final class ExecRoutes {
   private final ForkdEngine engine;
   private final Meters meters;
   private final LongSupplier nanoClock;
-  private final ResultBudget budget = ResultBudget.ofHeap();
+  private final HeapBudget budget = HeapBudget.forResults();
 
   ExecRoutes(ForkdEngine engine, Meters meters, LongSupplier nanoClock) {
     this.engine = engine;
@@ -44,7 +45,7 @@ final class ExecRoutes {
     SandboxId id = exchange.sandboxId();
     ExecSpec spec = spec(exchange.body(ExecRequest.class), false);
     long beginNanos = nanoClock.getAsLong();
-    try (ResultBudget.Share client = budget.share(exchange)) {
+    try (HeapBudget.Share client = budget.share(exchange)) {
       ExecResult result;
       try {
         result = engine.exec(id, spec, client);
@@ -70,7 +71,7 @@ final class ExecRoutes {
     SandboxId id = exchange.sandboxId();
     EvalRequest body = exchange.body(EvalRequest.class);
     long beginNanos = nanoClock.getAsLong();
-    try (ResultBudget.Share client = budget.share(exchange)) {
+    try (HeapBudget.Share client = budget.share(exchange)) {
       EvalResult result;
       try {
         result = engine.eval(id, body.code(), Checks.timeout(body.timeoutSecs()), client);

@@ -7,6 +7,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.http.Cut;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Head;
 import dev.forkd.http.HttpServer;
@@ -98,6 +99,14 @@ class ConnectServerTest {
         } catch (InterruptedException e) {
           Thread.currentThread().interrupt();
         }
+      }
+      case "until cut" -> {
+        CompletableFuture<Void> cut = new CompletableFuture<>();
+        try (Cut.Standing _ = call.cut().on(() -> cut.complete(null))) {
+          cut.join();
+        }
+        handlerEnd.complete(null);
+        call.cut().check();
       }
       case "defect" -> throw new IllegalStateException("secret innards");
       case "error" -> throw new OutOfMemoryError("secret innards");
@@ -273,6 +282,31 @@ class ConnectServerTest {
     Answer answer = client.request("POST /test.Echo/Say HTTP/1.1", body, UNARY).answer();
     assertThat(answer.status()).isEqualTo(400);
     assertThat(answer.text()).contains("\"invalid_argument\"", "4194304");
+  }
+
+  /** So many small things that they would take far more of the heap than they are are refused. */
+  @Test
+  void unaryTooManyParts() throws IOException {
+    Answer answer = say("{\"x\":[" + "{},".repeat(ConnectMessages.TOKENS_MAX) + "{}]}");
+    assertThat(answer.status()).isEqualTo(400);
+    assertThat(answer.text()).contains("\"invalid_argument\"");
+    assertThat(say("{\"x\":[" + "{},".repeat(10_000) + "{}]}").status()).isEqualTo(200);
+  }
+
+  /** A handler for which nobody waits any more is told so. */
+  @Test
+  void unaryDeadlineCutsTheWork() throws Exception {
+    assertThat(say("{\"text\":\"until cut\"}", "Connect-Timeout-Ms: 100").status()).isEqualTo(504);
+    handlerEnd.get(5, TimeUnit.SECONDS);
+  }
+
+  /** So is one whose client goes away. */
+  @Test
+  void goneClientsCutTheWork() throws Exception {
+    client.request("POST /test.Echo/Say HTTP/1.1", "{\"text\":\"until cut\"}", UNARY);
+    await().until(() -> entered.get() == 1);
+    client.close();
+    handlerEnd.get(5, TimeUnit.SECONDS);
   }
 
   /** The headers that change the meaning of a call are checked. */

@@ -1,13 +1,17 @@
-package dev.forkd.http.rest;
+package dev.forkd.http;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Threads;
 import dev.forkd.engine.ExecResult;
 import dev.forkd.engine.ExecSpec;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.testkit.FakeEngine;
+import java.io.ByteArrayInputStream;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -17,34 +21,73 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.Test;
 
-/** What all results together may take of the heap. */
-class ResultBudgetTest {
+/** What all results, or all bodies, together may take of the heap. */
+class HeapBudgetTest {
   private static final long MAX = 1 << 20;
 
   /** Shares take what there is and not more, and a small result is had even then. */
   @Test
   void aFullHouseStillTakesSmallResults() {
-    ResultBudget budget = new ResultBudget(MAX);
-    ResultBudget.Share large = budget.share();
-    assertThat(large.mayHold(MAX + ResultBudget.FREE_BYTES)).isTrue();
+    HeapBudget budget = new HeapBudget(MAX, MAX);
+    HeapBudget.Share large = budget.share();
+    assertThat(large.mayHold(MAX + HeapBudget.FREE_BYTES)).isTrue();
     assertThat(large.mayHold(1)).isFalse();
-    try (ResultBudget.Share small = budget.share()) {
-      assertThat(small.mayHold(ResultBudget.FREE_BYTES)).isTrue();
+    try (HeapBudget.Share small = budget.share()) {
+      assertThat(small.mayHold(HeapBudget.FREE_BYTES)).isTrue();
       assertThat(small.mayHold(1)).isFalse();
     }
     large.close();
     large.close();
     assertThat(budget.heldBytes()).isZero();
-    try (ResultBudget.Share next = budget.share()) {
+    try (HeapBudget.Share next = budget.share()) {
       assertThat(next.mayHold(MAX)).isTrue();
     }
+  }
+
+  /**
+   * One owner is kept to its part, and leaves the rest to others; what it gives back it has again.
+   */
+  @Test
+  void oneOwnerDoesNotTakeAll() {
+    HeapBudget budget = new HeapBudget(MAX, MAX / 4);
+    List<HeapBudget.Share> shares = new ArrayList<>();
+    for (int i = 0; i < 4; i++) {
+      HeapBudget.Share share = budget.share("greedy");
+      shares.add(share);
+      assertThat(share.mayHold(MAX / 8 + HeapBudget.FREE_BYTES)).as("share %d", i).isEqualTo(i < 2);
+    }
+    assertThat(budget.heldBytes("greedy")).isEqualTo(MAX / 4);
+    try (HeapBudget.Share other = budget.share("other")) {
+      assertThat(other.mayHold(MAX / 4)).isTrue();
+    }
+    shares.forEach(HeapBudget.Share::close);
+    assertThat(budget.heldBytes("greedy")).isZero();
+    try (HeapBudget.Share again = budget.share("greedy")) {
+      assertThat(again.mayHold(MAX / 4)).isTrue();
+    }
+  }
+
+  /** What is read counts as it comes, and is refused where the room ends, not at its end. */
+  @Test
+  void whatIsReadCounts() {
+    HeapBudget budget = new HeapBudget(MAX, MAX);
+    try (HeapBudget.Share share = budget.share()) {
+      ByteArrayInputStream sent = new ByteArrayInputStream(new byte[2 * (int) MAX]);
+      assertThatThrownBy(() -> share.counted(sent).readAllBytes())
+          .isInstanceOfSatisfying(
+              ForkdException.class,
+              e -> assertThat(e.code()).isEqualTo(ErrorCode.RESOURCE_EXHAUSTED));
+      assertThat(sent.available()).isGreaterThan((int) MAX / 2);
+      assertThat(budget.heldBytes()).isGreaterThan(MAX / 2).isLessThanOrEqualTo(MAX);
+    }
+    assertThat(budget.heldBytes()).isZero();
   }
 
   /** Whatever is claimed side by side, the sum stays within the budget and all comes back. */
   @Test
   void sharesSideBySideNeverExceedIt() {
     long seed = System.nanoTime();
-    ResultBudget budget = new ResultBudget(MAX);
+    HeapBudget budget = new HeapBudget(MAX, MAX);
     AtomicLong most = new AtomicLong();
     List<CompletableFuture<Void>> all = new ArrayList<>();
     for (int i = 0; i < 32; i++) {
@@ -55,7 +98,7 @@ class ResultBudgetTest {
           "share-" + i,
           () -> {
             for (int round = 0; round < 200; round++) {
-              try (ResultBudget.Share share = budget.share()) {
+              try (HeapBudget.Share share = budget.share()) {
                 for (int piece = 0; piece < 8; piece++) {
                   boolean _ = share.mayHold(random.nextInt(200_000));
                   most.accumulateAndGet(budget.heldBytes(), Math::max);
@@ -89,14 +132,14 @@ class ResultBudgetTest {
                     .getFirst())
             .sandbox()
             .id();
-    ResultBudget budget = new ResultBudget(MAX);
-    try (ResultBudget.Share client = budget.share()) {
+    HeapBudget budget = new HeapBudget(MAX, MAX);
+    try (HeapBudget.Share client = budget.share()) {
       ExecResult result =
           engine.exec(id, ExecSpec.of(List.of("yes"), Duration.ofMillis(300)), client);
       assertThat(result.truncated()).isTrue();
       assertThat((long) result.stdout().length)
           .isPositive()
-          .isLessThanOrEqualTo(MAX + ResultBudget.FREE_BYTES)
+          .isLessThanOrEqualTo(MAX + HeapBudget.FREE_BYTES)
           .isGreaterThanOrEqualTo(MAX / 2);
     }
     assertThat(budget.heldBytes()).isZero();
