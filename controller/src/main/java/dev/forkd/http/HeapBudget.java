@@ -11,8 +11,8 @@ import java.util.Map;
 
 /**
  * How many bytes that others made may be held in memory at once: what guests write for all who wait
- * for a result, or what clients send. Both send as much as they like; without a common limit a few
- * would take the daemon's heap.
+ * for a result, or what clients send, or let pile up. Both do as much as they like; without a
+ * common limit a few would take the daemon's heap.
  */
 public final class HeapBudget {
   /** So much of each share is not counted: small ones are had whatever others do. */
@@ -37,9 +37,11 @@ public final class HeapBudget {
   private long heldBytes;
 
   /**
+   * A budget.
+   *
    * @param ownerMaxBytes for each owner; less than {@code maxBytes}, or one keeps all others out
    */
-  HeapBudget(long maxBytes, long ownerMaxBytes) {
+  public HeapBudget(long maxBytes, long ownerMaxBytes) {
     this.maxBytes = maxBytes;
     this.ownerMaxBytes = ownerMaxBytes;
   }
@@ -94,7 +96,7 @@ public final class HeapBudget {
   }
 
   /** For somebody who never goes away. */
-  Share share(String owner) {
+  public Share share(String owner) {
     return new Share(owner, _ -> () -> {});
   }
 

@@ -4,6 +4,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.Threads;
 import dev.forkd.engine.GuestWatch;
 import dev.forkd.http.Cut;
+import dev.forkd.http.HeapBudget;
 import dev.forkd.http.connect.ConnectCode;
 import dev.forkd.http.connect.ConnectException;
 import dev.forkd.http.envd.FilesystemMessages.ChangeEvent;
@@ -18,7 +19,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
 import java.util.function.LongSupplier;
@@ -39,7 +39,12 @@ final class Watchers implements AutoCloseable {
   /** Of one watcher's events, about, in memory. */
   static final int EVENT_BYTES_MAX = 1 << 20;
 
-  /** Of all watchers' events. */
+  /** Of the events of all watchers of a sandbox. */
+  static final long GUEST_BYTES_MAX = 4L << 20;
+
+  /**
+   * Of all watchers' events: far more than a sandbox's, or one would make all others lose theirs.
+   */
   static final long ALL_BYTES_MAX = 64L << 20;
 
   /** For a client to ask. */
@@ -54,7 +59,7 @@ final class Watchers implements AutoCloseable {
 
   private final LongSupplier nanoClock;
   private final ScheduledExecutorService sweeper = Threads.clock("watchers");
-  private final AtomicLong allBytes = new AtomicLong();
+  private final HeapBudget budget = new HeapBudget(ALL_BYTES_MAX, GUEST_BYTES_MAX);
   private final Map<String, Watcher> watchers = new ConcurrentHashMap<>();
   private final ReentrantLock making = new ReentrantLock();
 
@@ -102,6 +107,7 @@ final class Watchers implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Queue<ChangeEvent> events = new ArrayDeque<>();
     private volatile long askedNanos = nanoClock.getAsLong();
+    private HeapBudget.Share held;
     private long eventBytes;
     private boolean lost;
     private boolean over;
@@ -110,6 +116,7 @@ final class Watchers implements AutoCloseable {
 
     Watcher(String guest) {
       this.guest = guest;
+      this.held = budget.share(guest);
     }
 
     @Override
@@ -123,14 +130,13 @@ final class Watchers implements AutoCloseable {
         }
         if (events.size() >= EVENTS_MAX
             || eventBytes + size > EVENT_BYTES_MAX
-            || allBytes.get() + size > ALL_BYTES_MAX) {
+            || !held.mayHold(size)) {
           lost = true;
           forget();
           return;
         }
         events.add(event);
         eventBytes += size;
-        allBytes.addAndGet(size);
       } finally {
         lock.unlock();
       }
@@ -138,7 +144,8 @@ final class Watchers implements AutoCloseable {
 
     private void forget() {
       events.clear();
-      allBytes.addAndGet(-eventBytes);
+      held.close();
+      held = budget.share(guest);
       eventBytes = 0;
     }
 
@@ -202,7 +209,10 @@ final class Watchers implements AutoCloseable {
               + id
               + " lost events: more than "
               + EVENTS_MAX
-              + ", or a MiB of them, were not asked for in time; make another");
+              + ", or a MiB of them, or "
+              + (GUEST_BYTES_MAX >> 20)
+              + " MiB with those of the sandbox's other watchers, were not asked for in time; make"
+              + " another");
     }
   }
 

@@ -36,8 +36,12 @@ class WatchersTest {
   }
 
   private String make() {
+    return make(guest);
+  }
+
+  private String make(Guest of) {
     return watchers.make(
-        guest,
+        of,
         listener -> {
           listeners.add(listener);
           open.incrementAndGet();
@@ -117,5 +121,33 @@ class WatchersTest {
       listeners.getFirst().changed(change(name));
     }
     assertThatThrownBy(() -> watchers.drain(guest, id)).matches(WatchersTest::isExhausted);
+  }
+
+  /** A sandbox that never asks for its events loses them alone: others have room for theirs. */
+  @Test
+  void oneSandboxDoesNotTakeTheRoomOfOthers() {
+    String name = "n".repeat(4000);
+    int fit = Watchers.EVENT_BYTES_MAX / (2 * name.length() + 200);
+    List<String> greedy = new ArrayList<>();
+    for (int i = 0; i < Watchers.WATCHERS_MAX; i++) {
+      greedy.add(make());
+      for (int event = 0; event < fit; event++) {
+        listeners.getLast().changed(change(name));
+      }
+    }
+    Guest other = new Guest("i2", new SandboxId("sb2"), engine, Map.of(), _ -> () -> {});
+    List<String> modest = new ArrayList<>();
+    for (int i = 0; i < 4; i++) {
+      modest.add(make(other));
+      for (int event = 0; event < fit; event++) {
+        listeners.getLast().changed(change(name));
+      }
+    }
+    for (String id : modest) {
+      assertThat(watchers.drain(other, id)).hasSize(fit);
+    }
+    assertThat(watchers.drain(guest, greedy.getFirst())).hasSize(fit);
+    assertThatThrownBy(() -> watchers.drain(guest, greedy.getLast()))
+        .matches(WatchersTest::isExhausted);
   }
 }
