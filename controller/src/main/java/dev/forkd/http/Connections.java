@@ -12,24 +12,30 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.stream.Stream;
 
 /**
  * Knows which connections are waiting for a whole request. The server itself ends those that wait
  * for the first line of one; one that has sent a line and then no more, it would keep for ever, and
  * whoever can connect could use up all connections. Here the time for a request's head, however
  * slowly it drips, is that of an idle connection. Clients that have shown a secret may keep theirs
- * for longer, until others need the room.
+ * for longer, until others need the room; strangers do not push them out.
  */
 final class Connections implements ServerConnectionSelector {
+  /** So large a part of a crowd may be of strangers who have just come, whatever others rest. */
+  private static final int NEWCOMERS_SHARE = 16;
+
   private final ServerConnectionSelector http;
   private final Duration more;
   private final int crowd;
+  private final int newcomers;
   private final Map<Thread, Watched> byThread = new ConcurrentHashMap<>();
 
   Connections(ServerConnectionSelector http, ServerConfig config) {
     this.http = http;
     this.more = config.keepAlive().minus(config.patience());
     this.crowd = Math.max(1, config.connectionsMax() - Limits.CONNECTIONS_SPARE);
+    this.newcomers = crowd / NEWCOMERS_SHARE;
   }
 
   /** Says that the calling thread's connection serves a request now, or no longer. */
@@ -51,8 +57,10 @@ final class Connections implements ServerConnectionSelector {
   }
 
   /**
-   * The server accepts none when all are taken, so those that have rested the longest make room for
-   * the next. Those that were told to go are still here for a moment, and are not counted again.
+   * The server accepts none when all are taken, so some that rest make room for the next. Those of
+   * strangers go first, but for the newest few: whoever comes is a stranger until his first request
+   * is served. Then go those that have rested the longest. Those that were told to go are still
+   * here for a moment, and are not counted again.
    */
   private void makeRoom() {
     List<Watched> staying =
@@ -60,9 +68,15 @@ final class Connections implements ServerConnectionSelector {
     int many = staying.size() - crowd + 1;
     if (many > 0) {
       long nowNanos = System.nanoTime();
-      staying.stream()
-          .filter(connection -> !connection.serving)
-          .sorted(Comparator.comparingLong(connection -> connection.quietSinceNanos - nowNanos))
+      List<Watched> resting =
+          staying.stream()
+              .filter(connection -> !connection.serving)
+              .sorted(Comparator.comparingLong(connection -> connection.quietSinceNanos - nowNanos))
+              .toList();
+      List<Watched> strangers = resting.stream().filter(connection -> !connection.known).toList();
+      Stream.concat(
+              strangers.stream().limit(Math.max(0, strangers.size() - newcomers)), resting.stream())
+          .distinct()
           .limit(many)
           .forEach(Watched::end);
     }

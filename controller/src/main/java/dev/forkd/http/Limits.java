@@ -43,7 +43,7 @@ public final class Limits {
    */
   public static final Duration KEEP_ALIVE = Duration.ofSeconds(640);
 
-  /** Fewer than so many connections short of the bound, those that rest the longest go. */
+  /** Fewer than so many connections short of the bound, some that rest go. */
   static final int CONNECTIONS_SPARE = 64;
 
   /** How long requests that run may take to end once the daemon stops. */

@@ -545,4 +545,42 @@ class DataPlaneTest {
       assertThat(isOpen(clients.getLast())).isTrue();
     }
   }
+
+  /** However many connections a stranger opens, those of who is known stay. */
+  @Test
+  void strangersGoFirst() throws Exception {
+    int crowd = 32;
+    try (TestDaemon small =
+        new TestDaemon(
+            new FakeEngine(),
+            folder.resolve("strangers"),
+            Optional.empty(),
+            Limits.CLIENT_PATIENCE,
+            Limits.KEEP_ALIVE,
+            Limits.CONNECTIONS_SPARE + crowd)) {
+      List<RawHttp> known = new ArrayList<>();
+      for (int i = 0; i < crowd / 2; i++) {
+        known.add(known(small));
+      }
+      List<RawHttp> strangers = new ArrayList<>();
+      for (int i = 0; i < 3 * crowd; i++) {
+        strangers.add(new RawHttp(small.port()));
+        open.add(strangers.getLast());
+        if (i >= crowd) {
+          RawHttp old = strangers.get(i - crowd);
+          await().atMost(Duration.ofSeconds(5)).until(() -> !isOpen(old));
+        }
+      }
+      assertThat(known).allMatch(DataPlaneTest::isOpenNow);
+      assertThat(isOpen(strangers.getLast())).isTrue();
+    }
+  }
+
+  private static boolean isOpenNow(RawHttp client) {
+    try {
+      return isOpen(client);
+    } catch (IOException e) {
+      return false;
+    }
+  }
 }
