@@ -143,6 +143,22 @@ class DataPlaneTest {
     assertThat(form("/" + "x".repeat(100_000)).status()).isEqualTo(400);
   }
 
+  /** What the daemon keeps of a form is the paths, and of them not more than it can. */
+  @Test
+  void manyLongNames() {
+    String folder = "/l/" + "x/".repeat(2000);
+    List<String> names = new ArrayList<>();
+    for (int i = 0; i < 300; i++) {
+      names.add(folder + i);
+    }
+    TestDaemon.Answer few = form(names.subList(0, 100).toArray(String[]::new));
+    assertThat(few.status()).as(few.body()).isEqualTo(200);
+    assertThat(JSON.readTree(few.body()).size()).isEqualTo(100);
+    TestDaemon.Answer all = form(names.toArray(String[]::new));
+    assertThat(all.status()).isEqualTo(400);
+    assertThat(all.body()).contains("1048576 characters");
+  }
+
   /** Names of all that a name can be made of; what cannot is the client's fault. */
   @Test
   void strangeNames() {

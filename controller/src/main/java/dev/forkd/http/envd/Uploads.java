@@ -31,6 +31,9 @@ final class Uploads {
   private static final int METADATA_NAME_BYTES_MAX = 246;
   private static final int METADATA_BYTES_MAX = 4096;
 
+  /** Of all files of a form: each path is kept for the answer. */
+  private static final int PATHS_CHARS_MAX = 1 << 20;
+
   /**
    * How long a refused body is read on. A client reads its answer only when it has sent all, and a
    * connection that is closed before that is reset. One that sends nothing is dropped anyway.
@@ -43,6 +46,7 @@ final class Uploads {
   private final Map<String, String> metadata;
   private final Set<String> taken = new HashSet<>();
   private final List<Written> written = new ArrayList<>();
+  private int pathsChars;
 
   /** What the client is told of a file. */
   record Written(String name, String path, String type, Optional<Map<String, String>> metadata) {}
@@ -57,16 +61,25 @@ final class Uploads {
   static void serve(Exchange exchange, Guest guest) {
     @SuppressWarnings("resource") // The server's own.
     Body body = new Body(exchange.bodyStream());
-    List<Written> written;
+    Uploads uploads;
     try {
-      written = new Uploads(exchange, guest).all(exchange, decoded(exchange, body));
+      uploads = new Uploads(exchange, guest);
+      uploads.all(exchange, decoded(exchange, body));
     } catch (IOException | UncheckedIOException e) {
       throw unreadable(exchange, body, e);
     } catch (ForkdException | RestFailure e) {
       drain(exchange, body);
       throw e;
     }
-    exchange.json(200, written);
+    exchange.json(200, uploads.written, uploads.answerChars());
+  }
+
+  private int answerChars() {
+    int metadataChars =
+        metadata.entrySet().stream()
+            .mapToInt(word -> word.getKey().length() + word.getValue().length())
+            .sum();
+    return 2 * pathsChars + written.size() * metadataChars;
   }
 
   private static RuntimeException unreadable(Exchange exchange, Body body, Exception e) {
@@ -132,7 +145,7 @@ final class Uploads {
     };
   }
 
-  private List<Written> all(Exchange exchange, InputStream body) throws IOException {
+  private void all(Exchange exchange, InputStream body) throws IOException {
     String type = exchange.header(HeaderNames.CONTENT_TYPE).orElse("");
     String kind = type.split(";", 2)[0].strip().toLowerCase(Locale.ROOT);
     switch (kind) {
@@ -146,7 +159,6 @@ final class Uploads {
     if (written.isEmpty()) {
       throw new RestFailure(400, "the form has no part named 'file'");
     }
-    return written;
   }
 
   private void form(String type, InputStream body) throws IOException {
@@ -165,6 +177,14 @@ final class Uploads {
 
   private void write(String target, InputStream content) {
     String whole = acting.path(target);
+    pathsChars += whole.length();
+    if (pathsChars > PATHS_CHARS_MAX) {
+      throw new RestFailure(
+          400,
+          "the paths of the files have more than "
+              + PATHS_CHARS_MAX
+              + " characters together; send the other files in another request");
+    }
     if (!taken.add(whole)) {
       throw new RestFailure(400, "two files for the path '" + whole + "'");
     }
