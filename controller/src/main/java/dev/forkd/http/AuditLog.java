@@ -5,6 +5,7 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.api.rest.Json;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.ClosedChannelException;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -37,6 +38,7 @@ public final class AuditLog implements AutoCloseable {
   private final AtomicLong failures = new AtomicLong();
   private FileChannel channel;
   private long size;
+  private boolean closed;
 
   /** A line. Times are UTC in whole seconds; latency in microseconds. */
   record Entry(
@@ -109,13 +111,39 @@ public final class AuditLog implements AutoCloseable {
         beginAnew();
       }
       size += line.remaining();
-      while (line.hasRemaining()) {
-        channel.write(line);
-      }
+      writeUninterrupted(line);
     } catch (IOException e) {
       failed(e);
     } finally {
       lock.unlock();
+    }
+  }
+
+  /**
+   * Writes, whoever interrupts this thread: that closes the channel, which would lose the lines of
+   * all others too.
+   */
+  private void writeUninterrupted(ByteBuffer line) throws IOException {
+    boolean interrupted = Thread.interrupted();
+    try {
+      writeAll(line);
+    } catch (ClosedChannelException e) {
+      if (closed) {
+        throw e;
+      }
+      interrupted |= Thread.interrupted();
+      channel = openChannel(path);
+      writeAll(line);
+    } finally {
+      if (interrupted) {
+        Thread.currentThread().interrupt();
+      }
+    }
+  }
+
+  private void writeAll(ByteBuffer line) throws IOException {
+    while (line.hasRemaining()) {
+      channel.write(line);
     }
   }
 
@@ -159,6 +187,7 @@ public final class AuditLog implements AutoCloseable {
   public void close() {
     lock.lock();
     try {
+      closed = true;
       channel.close();
     } catch (IOException e) {
       LOG.warn("cannot close the audit log {}", path, e);

@@ -235,7 +235,6 @@ public final class HttpServer implements AutoCloseable {
       route = admit(exchange);
     } finally {
       exchange.release();
-      connections.served(exchange.isAuthenticated());
       long micros = TimeUnit.NANOSECONDS.toMicros(nanoClock.getAsLong() - beginNanos);
       audit.record(
           clock.instant(),
@@ -247,6 +246,8 @@ public final class HttpServer implements AutoCloseable {
           requestId);
       meters.request(
           route, exchange.status(), Duration.of(micros, java.time.temporal.ChronoUnit.MICROS));
+      // Last: from here on this thread may be interrupted, as the connection has nothing to lose.
+      connections.served(exchange.isAuthenticated());
     }
   }
 

@@ -73,4 +73,17 @@ class AuditLogTest {
       assertThat(lines(file())).hasSize(1);
     }
   }
+
+  /** Whoever is interrupted writes his line all the same and stays interrupted; so do others. */
+  @Test
+  void anInterruptLosesNothing() throws Exception {
+    try (AuditLog log = AuditLog.open(file(), MAX)) {
+      Thread.currentThread().interrupt();
+      record(log, 0, 1);
+      assertThat(Thread.interrupted()).isTrue();
+      record(log, 1, 2);
+      assertThat(lines(file())).hasSize(2);
+      assertThat(log.failures()).isZero();
+    }
+  }
 }
