@@ -9,7 +9,9 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CompletionException;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
@@ -30,12 +32,21 @@ final class Repeats {
    */
   private record Deed(CompletableFuture<String> made, String wish, Instant begun) {}
 
+  /** With the first request, for those that repeat it. */
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
+
   private final InstantSource clock;
+  private final Duration patience;
   private final ReentrantLock lock = new ReentrantLock();
   private final Map<String, Deed> deeds = new LinkedHashMap<>();
 
   Repeats(InstantSource clock) {
+    this(clock, PATIENCE);
+  }
+
+  Repeats(InstantSource clock, Duration patience) {
     this.clock = clock;
+    this.patience = patience;
   }
 
   /**
@@ -43,7 +54,7 @@ final class Repeats {
    *
    * @param wish tells what is asked for from all else
    * @throws ForkdException INVALID_ARGUMENT for what is no key, FAILED_PRECONDITION when something
-   *     else was made under it
+   *     else was made under it, UNAVAILABLE when the first to ask is not served within a minute
    */
   String once(Optional<String> key, String wish, Supplier<String> work) {
     if (key.isEmpty()) {
@@ -70,7 +81,8 @@ final class Repeats {
       String done = work.get();
       mine.complete(done);
       return done;
-    } catch (RuntimeException e) {
+    } catch (Throwable e) {
+      // Errors too: who asks again would wait for this one for ever.
       forget(key.get());
       mine.completeExceptionally(e);
       throw e;
@@ -102,13 +114,23 @@ final class Repeats {
     }
   }
 
-  private static String joined(CompletableFuture<String> first) {
+  private String joined(CompletableFuture<String> first) {
     try {
-      return first.join();
-    } catch (CompletionException e) {
+      return first.get(patience.toNanos(), TimeUnit.NANOSECONDS);
+    } catch (ExecutionException e) {
       throw e.getCause() instanceof ForkdException known
           ? known
           : new ForkdException(ErrorCode.INTERNAL, "the first of these requests failed", e);
+    } catch (TimeoutException e) {
+      throw new ForkdException(
+          ErrorCode.UNAVAILABLE,
+          "the first request with this Idempotency-Key is still being served after "
+              + patience.toSeconds()
+              + " s; ask again",
+          e);
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      throw new ForkdException(ErrorCode.CANCELLED, "the daemon is stopping", e);
     }
   }
 }
