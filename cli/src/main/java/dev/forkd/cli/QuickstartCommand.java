@@ -16,8 +16,8 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Option;
 
 /**
- * From an empty machine to grandchildren: installs what is missing, builds the template, then
- * {@link Quickstart} shows what forkd does.
+ * From an empty machine to grandchildren: installs what is missing, unless a daemon was named,
+ * builds the template, then {@link Quickstart} shows what forkd does.
  */
 @Command(
     name = "quickstart",
@@ -46,7 +46,10 @@ final class QuickstartCommand implements Callable<Integer> {
     PrintWriter err = spec.commandLine().getErr();
     try {
       Quickstart quickstart = new Quickstart(children, json ? err : out, err);
-      quickstart.step("host packages", () -> installMissing(err));
+      if (connection.environment().getOrDefault("FORKD_URL", "").isEmpty()) {
+        // A daemon that was named has what it needs, wherever it runs.
+        quickstart.step("host packages", () -> installMissing(err));
+      }
       try (Forkd forkd =
           quickstart.step("daemon", () -> new Quickstart.Done<>(connection.open(err), ""))) {
         quickstart.run(forkd);

@@ -85,4 +85,12 @@ class QuickstartTest {
       assertThat(daemon.asked.getLast()).startsWith("GET /v1/snapshots/python");
     }
   }
+
+  /** What this host lacks is nothing to a daemon that runs already, or on another one. */
+  @Test
+  void aNamedDaemonNeedsNoPackagesHere() {
+    FakeDaemon.Outcome outcome = daemon.run("quickstart", "-n", "1");
+    assertThat(outcome.err()).doesNotContain("host packages");
+    assertThat(daemon.asked).anyMatch(request -> request.startsWith("POST /v1/templates"));
+  }
 }
