@@ -9,7 +9,7 @@ import java.util.OptionalLong;
  * Body of {@code POST /v1/sandboxes/{id}/exec} and {@code …/exec/stream}.
  *
  * @param timeoutSecs 1 to 86400; 30 when absent
- * @param stdin text for its standard input; not together with stdinBase64
+ * @param stdin text for its standard input; not together with stdin_base64
  * @param interactive stream only: standard input stays open for the session's stdin route
  */
 public record ExecRequest(
