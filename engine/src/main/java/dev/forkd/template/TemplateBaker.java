@@ -68,7 +68,8 @@ public final class TemplateBaker {
       if (there.isPresent()) {
         return there.get();
       }
-      return build(spec, assets, recipe, platform, progress);
+      Optional<SnapshotManifest> old = parts.snapshots().find(spec.tag());
+      return build(spec, assets, recipe, platform, old, progress);
     } finally {
       baking.remove(spec.tag().value());
     }
@@ -84,7 +85,10 @@ public final class TemplateBaker {
         assets.agentHash());
   }
 
-  /** The template that is there, if it is what was asked for; one that is out of date goes. */
+  /**
+   * The template that is there, if it is what was asked for. One that is out of date stays until
+   * the new one can take its place; what nobody can use goes now.
+   */
   private Optional<Snapshot> existing(
       TemplateSpec spec,
       String recipe,
@@ -113,7 +117,9 @@ public final class TemplateBaker {
     }
     progress.accept(
         "template '" + spec.tag() + (again ? "' is" : "' is out of date and is") + " made again");
-    parts.snapshots().delete(spec.tag(), DeleteMode.FORCE);
+    if (manifest.isEmpty()) {
+      parts.snapshots().delete(spec.tag(), DeleteMode.FORCE);
+    }
     return Optional.empty();
   }
 
@@ -133,17 +139,15 @@ public final class TemplateBaker {
       BootAssets assets,
       String recipe,
       SnapshotManifest.Platform platform,
+      Optional<SnapshotManifest> old,
       Consumer<String> progress) {
     HostMemory.require("booting template '" + spec.tag() + "'", (long) spec.memoryMib() << 20);
     Path image = parts.assets().rootImage(spec, spec.diskMib(), progress);
     String holder = "bake " + spec.tag();
     String imageId = "m" + GuestBoot.randomHex(8);
-    Path folder =
-        parts
-            .snapshots()
-            .reserve(spec.tag(), true, Optional.empty(), System.currentTimeMillis() / 1000);
     boolean complete = false;
-    try {
+    try (TemplatePlace place =
+        new TemplatePlace(parts.snapshots(), parts.dir().staging(), spec.tag(), old)) {
       long diskBytes = Files.size(image);
       DiskLayer root = parts.layers().adoptRoot("r" + GuestBoot.randomHex(8), image);
       parts.ledger().hold(holder, List.of(root.id()));
@@ -157,34 +161,31 @@ public final class TemplateBaker {
                   spec.memoryMib(),
                   spec.bootTimeout(),
                   progress)
-              .run(List.of(root), diskBytes, folder, boot::warm);
+              .run(List.of(root), diskBytes, place.folder(), boot::warm);
       progress.accept("storing " + spec.memoryMib() + " MiB of memory");
       MemoryImage memory = parts.memory().addFlat(imageId, baked.memory());
-      Path devices = folder.resolve(SnapshotFiles.DEVICES);
+      Path devices = place.folder().resolve(SnapshotFiles.DEVICES);
       DurableFiles.sync(devices);
       Snapshot snapshot =
-          parts
-              .snapshots()
-              .complete(
-                  spec.tag(),
-                  new SnapshotManifest(
-                      SnapshotManifest.VERSION,
-                      spec.tag().value(),
-                      System.currentTimeMillis() / 1000,
-                      true,
-                      Optional.of(recipe),
-                      platform,
-                      spec.memoryMib(),
-                      diskBytes,
-                      List.of(memory),
-                      List.of(
-                          Layers.sealed(root, parts.layers()),
-                          Layers.sealed(baked.overlay(), parts.layers())),
-                      SnapshotFiles.sha256(devices),
-                      HexFormat.of().formatHex(GuestAgent.INITIAL_TOKEN),
-                      false,
-                      spec.known().map(KnownTemplate::rehearsals),
-                      Optional.empty()));
+          place.complete(
+              new SnapshotManifest(
+                  SnapshotManifest.VERSION,
+                  spec.tag().value(),
+                  System.currentTimeMillis() / 1000,
+                  true,
+                  Optional.of(recipe),
+                  platform,
+                  spec.memoryMib(),
+                  diskBytes,
+                  List.of(memory),
+                  List.of(
+                      Layers.sealed(root, parts.layers()),
+                      Layers.sealed(baked.overlay(), parts.layers())),
+                  SnapshotFiles.sha256(devices),
+                  HexFormat.of().formatHex(GuestAgent.INITIAL_TOKEN),
+                  false,
+                  spec.known().map(KnownTemplate::rehearsals),
+                  Optional.empty()));
       complete = true;
       progress.accept("template '" + spec.tag() + "' is ready");
       return snapshot;
@@ -192,11 +193,22 @@ public final class TemplateBaker {
       throw new ForkdException(
           ErrorCode.INTERNAL, "build template '" + spec.tag() + "': " + e.getMessage(), e);
     } finally {
+      deleteQuietly(image);
       if (!complete) {
-        parts.snapshots().abandon(spec.tag());
         parts.memory().delete(imageId);
       }
       parts.snapshots().removeImages(parts.ledger().release(holder));
+    }
+  }
+
+  /** The image, where it has not become a layer. */
+  private static void deleteQuietly(Path image) {
+    try {
+      Files.deleteIfExists(image);
+    } catch (IOException e) {
+      // The next start cleans the staging folder.
+      System.getLogger(TemplateBaker.class.getName())
+          .log(System.Logger.Level.WARNING, "delete {0}: {1}", image, e.getMessage());
     }
   }
 

@@ -35,6 +35,7 @@ public final class FakeGuest {
   private static final int OPEN = 2;
   private static final int END = 8;
   private static final int ERROR = 9;
+  private static final int READY = 11;
   private static final int CLOCK = 12;
   private static final JsonMapper JSON = JsonMapper.shared();
   private static final SecureRandom RANDOM = new SecureRandom();
@@ -73,6 +74,7 @@ public final class FakeGuest {
         });
     answers.put("thaw", _ -> thaw());
     answers.put("clock", _ -> Optional.of(Map.of("clockNanos", unixNanos() + clockOffsetNanos)));
+    answers.put("exec", _ -> Optional.of(Map.of("exit", 0)));
   }
 
   /** Lets its user processes go, and says so. */
@@ -196,6 +198,7 @@ public final class FakeGuest {
           case SYNC -> {
             if (greets) {
               write(host, ByteBuffer.wrap(payload));
+              write(host, frame(0, READY, Map.of("evaluator", "none")));
             }
           }
           case CLOCK -> {
@@ -233,18 +236,20 @@ public final class FakeGuest {
     if (said.isPresent()) {
       Map<String, Object> result = new HashMap<>(said.get());
       result.putIfAbsent("idle", true);
-      byte[] json = JSON.writeValueAsBytes(result);
-      write(
-          host,
-          ByteBuffer.allocate(8 + json.length)
-              .order(ByteOrder.LITTLE_ENDIAN)
-              .putInt(stream)
-              .putShort((short) json.length)
-              .put((byte) (said.get().containsKey("code") ? ERROR : END))
-              .put((byte) 0)
-              .put(json)
-              .flip());
+      write(host, frame(stream, said.get().containsKey("code") ? ERROR : END, result));
     }
+  }
+
+  private static ByteBuffer frame(int stream, int type, Map<String, ?> said) {
+    byte[] json = JSON.writeValueAsBytes(said);
+    return ByteBuffer.allocate(8 + json.length)
+        .order(ByteOrder.LITTLE_ENDIAN)
+        .putInt(stream)
+        .putShort((short) json.length)
+        .put((byte) type)
+        .put((byte) 0)
+        .put(json)
+        .flip();
   }
 
   private static void write(SocketChannel host, ByteBuffer bytes) throws IOException {

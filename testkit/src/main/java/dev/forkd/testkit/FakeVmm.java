@@ -46,8 +46,8 @@ import java.util.function.Function;
  *
  * <p>Each step can be made to fail: {@code vmm.} and the command ({@code pause}, {@code resume},
  * {@code save}, {@code add-overlay}, {@code switch-overlay}, {@code stack-overlay}, {@code
- * drop-overlay}), {@code attach}, {@code restore}, {@code copier}, {@code freeze}, {@code copy},
- * {@code finish}, {@code read} or {@code kill}.
+ * drop-overlay}), {@code attach}, {@code boot}, {@code restore}, {@code copier}, {@code freeze},
+ * {@code copy}, {@code finish}, {@code read} or {@code kill}.
  */
 public final class FakeVmm implements Vmm {
   private final ConcurrentHashMap<Integer, FakeVm> vms = new ConcurrentHashMap<>();
@@ -80,6 +80,7 @@ public final class FakeVmm implements Vmm {
 
   @Override
   public RunningVm boot(BootSpec spec) {
+    faults.reach("vmm.boot");
     return start(spec.name(), spec.hardware().memoryBytes(), spec.disk(), false);
   }
 
