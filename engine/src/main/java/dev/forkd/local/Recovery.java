@@ -223,13 +223,29 @@ final class Recovery {
       } else {
         sandbox.doubtHandshake();
       }
-      parts.sandboxes().save(actual.id(), sandbox::record);
+      saveQuietly(sandbox);
     } catch (RuntimeException e) {
       end(sandbox);
       throw e;
     }
     // Only what is wholly ours is listed.
     parts.sandboxes().add(sandbox);
+  }
+
+  /**
+   * Nobody loses a sandbox because the disk is full. The row that is there names its process and
+   * its token, and the next daemon asks QEMU for the layers as this one did.
+   */
+  private void saveQuietly(Sandbox sandbox) {
+    try {
+      parts.sandboxes().save(sandbox.id().value(), sandbox::record);
+    } catch (ForkdException e) {
+      LOG.log(
+          System.Logger.Level.WARNING,
+          "note that {0} was taken over: {1}",
+          sandbox.id(),
+          e.message());
+    }
   }
 
   private Sandbox sandbox(

@@ -19,6 +19,7 @@ import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -50,9 +51,17 @@ class RecoveryTest {
 
   /** As a daemon does that is told to stop and leaves its sandboxes as they are. */
   private RecoveryReport restart() {
+    return restart(Map.of());
+  }
+
+  /**
+   * @param failing steps that fail while the next one starts, and how often
+   */
+  private RecoveryReport restart(Map<String, Integer> failing) {
     former.leave();
     bench = former.successor();
     former = bench;
+    failing.forEach(bench.faults::fail);
     return new Recovery(bench.parts).run();
   }
 
@@ -116,6 +125,23 @@ class RecoveryTest {
     assertThat(ProcessHandle.of(dumb.vm().process().pid()).filter(ProcessHandle::isAlive))
         .isEmpty();
     assertThat(bench.files()).noneMatch(file -> file.contains(dumb.id().value()));
+  }
+
+  /** A full disk costs nobody a sandbox: what cannot be written down now is found out next time. */
+  @Test
+  void whatCannotBeWrittenDownIsAdopted() throws IOException {
+    List<String> ids = List.of(verified().id().value(), former.sandbox().id().value());
+    RecoveryReport report = restart(Map.of("store.untilHostStops", ids.size()));
+    assertThat(bench.faults.struck())
+        .containsExactly("store.untilHostStops", "store.untilHostStops");
+    assertThat(report.adopted()).containsExactlyElementsOf(ids);
+    for (int i = 0; i < 2; i++) {
+      for (String id : ids) {
+        bench.sandboxes.get(new SandboxId(id)).enter().close();
+        assertThat(view(new SandboxId(id)).state()).isEqualTo("running");
+      }
+      assertThat(restart().adopted()).containsExactlyElementsOf(ids);
+    }
   }
 
   /** The reason of a failed one is there after any number of restarts, until it is killed. */
