@@ -19,6 +19,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
+import java.util.function.Predicate;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
@@ -146,8 +147,9 @@ public final class GuestKernels {
   }
 
   /**
-   * Removes kernels that are not the newest and were not so for a while. No snapshot needs them: a
-   * guest that has booted has its kernel in its memory.
+   * Removes kernels that are not the newest and were not so for a while, and what fetches and
+   * removals that were cut short have left. No snapshot needs them: a guest that has booted has its
+   * kernel in its memory.
    */
   public void forgetOld() {
     fetching.lock();
@@ -160,8 +162,15 @@ public final class GuestKernels {
             long oldest = Instant.now().minus(MAX_AGE).toEpochMilli();
             for (int i = 1; i < kernels.size(); i++) {
               if (modifiedMillis(kernels.get(i - 1)) < oldest) {
-                AssetFiles.deleteTree(kernels.get(i));
+                // By its name at once: half a tree must not be taken for a kernel.
+                Files.move(
+                    kernels.get(i),
+                    AssetFiles.unfinished(kernels.get(i)),
+                    StandardCopyOption.ATOMIC_MOVE);
               }
+            }
+            for (Path left : folders(path -> !isPackage(path))) {
+              AssetFiles.deleteTree(left);
             }
             return folder;
           });
@@ -172,15 +181,23 @@ public final class GuestKernels {
 
   /** What is unpacked here, the newest first. */
   private List<Path> packages() throws IOException {
+    return folders(GuestKernels::isPackage).stream()
+        .sorted(Comparator.comparingLong(GuestKernels::modifiedMillis).reversed())
+        .toList();
+  }
+
+  /** Not one that is still being made or half removed. */
+  private static boolean isPackage(Path path) {
+    return !path.getFileName().toString().startsWith(".")
+        && Files.isDirectory(path.resolve("boot"));
+  }
+
+  private List<Path> folders(Predicate<Path> which) throws IOException {
     if (!Files.isDirectory(folder)) {
       return List.of();
     }
-    try (Stream<Path> packages = Files.list(folder)) {
-      return packages
-          .filter(path -> !path.getFileName().toString().startsWith("."))
-          .filter(Files::isDirectory)
-          .sorted(Comparator.comparingLong(GuestKernels::modifiedMillis).reversed())
-          .toList();
+    try (Stream<Path> all = Files.list(folder)) {
+      return all.filter(Files::isDirectory).filter(which).toList();
     }
   }
 

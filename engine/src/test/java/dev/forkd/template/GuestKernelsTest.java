@@ -65,6 +65,55 @@ class GuestKernelsTest {
     assertThat(kernels.debian(_ -> {}).modules()).isPresent();
   }
 
+  /** A daemon that is killed while it removes or fetches one leaves nothing that is used later. */
+  @Test
+  void whatWasCutShortIsNoKernelAndGoesWithTheNextStart() throws Exception {
+    Path kept = folder.resolve("kernels");
+    GuestKernels kernels = new GuestKernels(kept);
+    unpacked(kept.resolve("linux-image-1_1"), "6.1.0-1-cloud-amd64", 1_000);
+    unpacked(kept.resolve("linux-image-2_1"), "6.1.0-2-cloud-amd64", 2_000);
+    // Newer than both: its folder has just been written to.
+    Path half = kept.resolve("linux-image-0_1");
+    Files.createDirectories(half.resolve("lib/modules/6.1.0-0-cloud-amd64"));
+    Path fetched = kept.resolve(".linux-image-3.tmp");
+    unpacked(fetched.resolve("tree"), "6.1.0-3-cloud-amd64", 3_000);
+    assertThat(kernels.debian(_ -> {}).release()).isEqualTo("6.1.0-2-cloud-amd64");
+    kernels.forgetOld();
+    assertThat(kept.toFile().list()).containsExactly("linux-image-2_1");
+    assertThat(kernels.debian(_ -> {}).release()).isEqualTo("6.1.0-2-cloud-amd64");
+  }
+
+  /** One that goes loses its name before its files. */
+  @Test
+  void anOldOneIsNoKernelFromTheBeginningOfItsRemoval() throws Exception {
+    Path kept = folder.resolve("kernels");
+    GuestKernels kernels = new GuestKernels(kept);
+    Path old = kept.resolve("linux-image-1_1");
+    unpacked(old, "6.1.0-1-cloud-amd64", 1_000);
+    unpacked(kept.resolve("linux-image-2_1"), "6.1.0-2-cloud-amd64", 2_000);
+    // Deeper than a path may be long: the removal fails, also for root.
+    Path below = deep(old.resolve("lib/modules/6.1.0-1-cloud-amd64"));
+    Path other = folder.resolve("other");
+    deep(other);
+    Files.move(other, below.resolve("other"));
+    try {
+      assertThatThrownBy(kernels::forgetOld).isInstanceOf(ForkdException.class);
+      assertThat(old).doesNotExist();
+      assertThat(kernels.debian(_ -> {}).release()).isEqualTo("6.1.0-2-cloud-amd64");
+    } finally {
+      ProcessRunner.check(Command.of("rm", "-rf", kept.toString()));
+    }
+  }
+
+  /** The deepest of many folders. */
+  private static Path deep(Path top) throws IOException {
+    Path below = top;
+    for (int i = 0; i < 12; i++) {
+      below = below.resolve("d".repeat(250));
+    }
+    return Files.createDirectories(below);
+  }
+
   /** A real apt, and a repository in a folder. */
   @Test
   void aNewerKernelIsFetchedWhenAskedForAndTheOldOneGoesAfterAWhile() throws Exception {
