@@ -148,28 +148,35 @@ final class ChildStart {
   /** The row of one that waited and is somebody's from now on. */
   static void handOut(Tx tx, Sandbox child, long nowMillis) {
     var process = child.vm().process();
+    SandboxRecord record = child.record();
     SandboxRow row = tx.findSandbox(child.id().value()).orElseThrow();
     tx.updateSandbox(
         new SandboxRow(
             row.id(),
-            SandboxState.LIVE,
+            state(record),
             row.snapshotTag(),
             process.pid(),
             process.startTicks(),
             nowMillis,
             row.memoryLimitMib(),
-            child.record().toJson()));
+            record.toJson()));
   }
 
   /** The row of one that was started. */
   static void settle(Tx tx, Sandbox child) {
     var process = child.vm().process();
+    SandboxRecord record = child.record();
     tx.findSandbox(child.id().value())
         .ifPresent(row ->
             tx.updateSandbox(
                 row.withProcess(process.pid(), process.startTicks())
-                    .withState(SandboxState.LIVE)
-                    .withDetail(child.record().toJson())));
+                    .withState(state(record))
+                    .withDetail(record.toJson())));
+  }
+
+  /** It may have failed already, while its siblings were still being started. */
+  private static SandboxState state(SandboxRecord record) {
+    return record.failure().isPresent() ? SandboxState.FAILED : SandboxState.LIVE;
   }
 
   private static String randomHex(int bytes) {

@@ -178,7 +178,8 @@ final class Recovery {
     } catch (ForkdException e) {
       return new Found.Damaged(e.message());
     }
-    if (row.state() == SandboxState.FAILED) {
+    // Its own reason says more than that its process is gone.
+    if (row.state() == SandboxState.FAILED || record.failure().isPresent()) {
       return new Found.Failed(record);
     }
     try {

@@ -168,6 +168,23 @@ class RecoveryTest {
     assertThat(bench.sandboxes.all()).isEmpty();
   }
 
+  /** A row may say that one lives which had failed when it was written: it keeps its reason too. */
+  @Test
+  void oneThatFailedEarlyKeepsItsReason() throws IOException {
+    Sandbox lost = verified();
+    SandboxRow row = former.store.findSandbox(lost.id().value()).orElseThrow();
+    former.sandboxes.kill(lost.id());
+    former.store.insertSandbox(
+        row.withDetail(lost.record().withFailure("it reached its memory limit").toJson()));
+    RecoveryReport report = restart();
+    assertThat(report.adopted()).isEmpty();
+    assertThat(report.settled())
+        .containsExactly("failed: sandbox " + lost.id() + ": it reached its memory limit");
+    assertThat(view(lost.id()).failure()).contains("it reached its memory limit");
+    assertThat(bench.store.findSandbox(lost.id().value()).map(SandboxRow::state))
+        .contains(SandboxState.FAILED);
+  }
+
   /** Nobody has to clean up for the list to stay finite: the oldest failures are forgotten. */
   @Test
   void onlyTheNewestFailuresAreKept() throws IOException {
