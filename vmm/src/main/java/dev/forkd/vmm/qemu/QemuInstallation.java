@@ -65,13 +65,22 @@ public record QemuInstallation(
 
   /** Whether there is such a program now; it may be removed at any time. */
   boolean isThere() {
-    if (binary.contains("/")) {
-      return Files.isExecutable(Path.of(binary));
+    return isThere(binary);
+  }
+
+  /**
+   * The same of any program.
+   *
+   * @param program name looked up in PATH, or a path
+   */
+  static boolean isThere(String program) {
+    if (program.contains("/")) {
+      return Files.isExecutable(Path.of(program));
     }
     String path = System.getenv("PATH");
     return path != null
         && Stream.of(path.split(":", -1))
-            .anyMatch(folder -> Files.isExecutable(Path.of(folder, binary)));
+            .anyMatch(folder -> Files.isExecutable(Path.of(folder, program)));
   }
 
   /** What to tell whoever wants to start it when it is not there. */

@@ -16,6 +16,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.concurrent.CompletableFuture;
+import java.util.regex.Pattern;
 
 /** A QEMU process, started by us or adopted. */
 record QemuProcess(
@@ -23,6 +24,11 @@ record QemuProcess(
 
   /** How much of QEMU's own messages goes into an error. */
   private static final int LOG_TAIL_CHARS = 2000;
+
+  /** EAGAIN, ENOMEM, ENFILE, EMFILE, ENOSPC; for a file the JDK gives only the system's words. */
+  private static final Pattern EXHAUSTED =
+      Pattern.compile(
+          "error: (?:11|12|23|24|28)\\b|Too many open files|No space left|Cannot allocate memory");
 
   /**
    * Starts one.
@@ -54,18 +60,32 @@ record QemuProcess(
       }
       return of(name, process.toHandle(), console, process);
     } catch (IOException e) {
-      // QEMU's own absence would be seen only when this program has started.
-      throw new ForkdException(
-          ErrorCode.FAILED_PRECONDITION,
-          "cannot start '"
-              + command.getFirst()
-              + "' to run QEMU for "
-              + name.id()
-              + ": "
-              + e.getMessage()
-              + ". Install it (Debian: apt-get install util-linux), then try again",
-          e);
+      throw notStarted(name, command.getFirst(), e);
     }
+  }
+
+  /** QEMU's own absence would be seen only when this program has started. */
+  static ForkdException notStarted(VmName name, String program, IOException why) {
+    String what =
+        "cannot start '" + program + "' to run QEMU for " + name.id() + ": " + why.getMessage();
+    if (!QemuInstallation.isThere(program)) {
+      return new ForkdException(
+          ErrorCode.FAILED_PRECONDITION,
+          what + ". Install it (Debian: apt-get install util-linux), then try again",
+          why);
+    }
+    if (EXHAUSTED.matcher(String.valueOf(why.getMessage())).find()) {
+      return new ForkdException(
+          ErrorCode.RESOURCE_EXHAUSTED,
+          what
+              + ". Kill sandboxes, or raise what the daemon may use (processes: ulimit -u, open"
+              + " files: ulimit -n, memory, disk), then try again",
+          why);
+    }
+    return new ForkdException(
+        ErrorCode.INTERNAL,
+        what + ". Check that the daemon can write to " + name.runtimeDir(),
+        why);
   }
 
   private static QemuProcess of(
