@@ -87,14 +87,19 @@ final class PauseWindow {
     }
   }
 
-  /** A source is not left standing for one command that was lost. */
+  /**
+   * A source is not left standing for one command that was lost. A monitor that did not answer in
+   * all its time is not asked again: whoever else wants the sandbox waits meanwhile.
+   */
   private void resume() {
     for (int attempt = 1; ; attempt++) {
       try {
         source.vm().execute(new VmCommand.Resume());
         return;
       } catch (ForkdException e) {
-        if (attempt == ATTEMPTS || source.vm().exit().isDone()) {
+        if (attempt == ATTEMPTS
+            || e.code() == ErrorCode.DEADLINE_EXCEEDED
+            || source.vm().exit().isDone()) {
           grip.stopped();
           throw new ForkdException(
               e.code(),

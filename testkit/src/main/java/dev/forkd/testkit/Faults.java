@@ -11,10 +11,17 @@ import java.util.concurrent.CopyOnWriteArrayList;
 /** Lets named steps of a fake fail, each as often as a test wants it to. Thread-safe. */
 public final class Faults implements FaultPoint {
   private final Map<String, Integer> armed = new ConcurrentHashMap<>();
+  private final Map<String, ErrorCode> codes = new ConcurrentHashMap<>();
   private final List<String> struck = new CopyOnWriteArrayList<>();
 
   /** The next {@code times} times that {@code step} is reached it fails. */
   public void fail(String step, int times) {
+    fail(step, times, ErrorCode.INTERNAL);
+  }
+
+  /** The same with another code than INTERNAL. */
+  public void fail(String step, int times, ErrorCode code) {
+    codes.put(step, code);
     armed.put(step, times);
   }
 
@@ -34,7 +41,7 @@ public final class Faults implements FaultPoint {
     if (before > 0) {
       armed.put(step, before - 1);
       struck.add(step);
-      throw new ForkdException(ErrorCode.INTERNAL, "fault at " + step);
+      throw new ForkdException(codes.getOrDefault(step, ErrorCode.INTERNAL), "fault at " + step);
     }
   }
 }

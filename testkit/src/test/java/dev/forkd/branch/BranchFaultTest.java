@@ -211,6 +211,19 @@ class BranchFaultTest {
     branch(mode);
   }
 
+  /** A monitor that does not answer in time is asked once, not five times as long. */
+  @Test
+  void aSilentMonitorIsNotAskedToResumeAgain() {
+    bench.faults.fail("vmm.resume", ALWAYS, ErrorCode.DEADLINE_EXCEEDED);
+    assertThatThrownBy(() -> branch(Mode.FULL))
+        .isInstanceOfSatisfying(
+            ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.DEADLINE_EXCEEDED));
+    assertThat(bench.faults.struck()).containsExactly("vmm.resume");
+    bench.faults.clear();
+    source.enter().close();
+    assertGoesOn();
+  }
+
   /** Processes that cannot be frozen stay as they are, and thawed. */
   @ParameterizedTest
   @MethodSource("modes")
