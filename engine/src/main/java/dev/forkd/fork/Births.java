@@ -38,9 +38,9 @@ final class Births {
 
   /** Runs {@code work} with what children are born from. */
   <T> T of(SnapshotManifest manifest, int children, Function<Birth, T> work) {
-    Optional<Zygotes.Lease> zygote = parts.zygotes().lease(manifest);
+    Optional<ZygoteShelf.Lease> zygote = parts.zygotes().lease(manifest);
     if (zygote.isPresent()) {
-      try (Zygotes.Lease lease = zygote.get()) {
+      try (ZygoteShelf.Lease lease = zygote.get()) {
         requireMemory(children, COPIED_BYTES);
         return work.apply(new Copied(lease.zygote()));
       }
