@@ -12,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
@@ -19,7 +20,7 @@ import java.util.function.Consumer;
  * The zygotes there are, at most one per snapshot, and who uses them. One that is not wanted any
  * more ends when nobody uses it.
  *
- * <p>Thread-safe.
+ * <p>Thread-safe. Its lock is held for a look or a change only: every fork needs it.
  */
 final class ZygoteShelf {
   /** Each takes the translated code and the diverged pages of one VM, some 20 to 80 MiB. */
@@ -38,8 +39,8 @@ final class ZygoteShelf {
   /** In order of use, the least recently used first; guarded by the lock. */
   private final LinkedHashMap<String, Zygote> byTag = new LinkedHashMap<>(16, 0.75f, true);
 
-  /** One maker per tag; guarded by the lock. */
-  private final Map<String, ReentrantLock> making = new HashMap<>();
+  /** One for each tag whose zygote is being made; guarded by the lock. */
+  private final Map<String, Making> making = new HashMap<>();
 
   /**
    * @param forget removes what a zygote without a process leaves; gets its id
@@ -77,11 +78,52 @@ final class ZygoteShelf {
     }
   }
 
-  /** Held by whoever makes the zygote of this tag. */
-  ReentrantLock maker(String tag) {
+  /** The turn to make the zygote of one tag; there is none for a tag that nobody waits for. */
+  final class Making implements AutoCloseable {
+    private final String tag;
+    private final ReentrantLock turn = new ReentrantLock();
+
+    /** Guarded by the shelf's lock. */
+    private int users;
+
+    private Making(String tag) {
+      this.tag = tag;
+    }
+
+    /** Allowed only for the thread whose turn it is. */
+    @Override
+    public void close() {
+      turn.unlock();
+      lock.lock();
+      try {
+        if (--users == 0) {
+          making.remove(tag);
+        }
+      } finally {
+        lock.unlock();
+      }
+    }
+  }
+
+  /** Waits until nobody else makes the zygote of this tag. */
+  Making making(String tag) {
+    Making mine;
     lock.lock();
     try {
-      return making.computeIfAbsent(tag, _ -> new ReentrantLock());
+      mine = making.computeIfAbsent(tag, Making::new);
+      mine.users++;
+    } finally {
+      lock.unlock();
+    }
+    mine.turn.lock();
+    return mine;
+  }
+
+  /** The tags whose zygotes are being made at the moment. */
+  Set<String> beingMade() {
+    lock.lock();
+    try {
+      return Set.copyOf(making.keySet());
     } finally {
       lock.unlock();
     }
@@ -92,12 +134,34 @@ final class ZygoteShelf {
     if (!memory.unchanged(manifest.memory())) {
       return Optional.empty();
     }
+    Optional<Lease> found = use(manifest);
+    if (found.isPresent() && !found.get().zygote().alive()) {
+      try (Lease dead = found.get()) {
+        drop(dead.zygote());
+      }
+      return Optional.empty();
+    }
+    return found;
+  }
+
+  private Optional<Lease> use(SnapshotManifest manifest) {
     lock.lock();
     try {
       Zygote zygote = byTag.get(manifest.tag());
-      return zygote != null && zygote.manifest().equals(manifest) && zygote.alive() && zygote.use()
+      return zygote != null && zygote.manifest().equals(manifest) && zygote.use()
           ? Optional.of(new Lease(zygote))
           : Optional.empty();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Nobody gets it from now on; it ends with the last lease, of which the caller has one. */
+  private void drop(Zygote zygote) {
+    lock.lock();
+    try {
+      byTag.remove(zygote.manifest().tag(), zygote);
+      boolean _ = zygote.retire();
     } finally {
       lock.unlock();
     }

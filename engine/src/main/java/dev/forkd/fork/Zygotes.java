@@ -23,7 +23,6 @@ import java.util.Optional;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
-import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * The zygotes of a data directory: at most one per snapshot, made when a snapshot is first forked
@@ -99,9 +98,7 @@ public final class Zygotes implements AutoCloseable {
     if (there.isPresent()) {
       return there;
     }
-    ReentrantLock turn = shelf.maker(manifest.tag());
-    turn.lock();
-    try {
+    try (ZygoteShelf.Making _ = shelf.making(manifest.tag())) {
       there = shelf.find(manifest);
       if (there.isPresent()) {
         return there;
@@ -115,8 +112,6 @@ public final class Zygotes implements AutoCloseable {
       if (made.isPresent() && manifest.template()) {
         inBackground(() -> warm(manifest));
       }
-    } finally {
-      turn.unlock();
     }
     return shelf.find(manifest);
   }

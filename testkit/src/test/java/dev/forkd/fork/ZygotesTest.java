@@ -1,0 +1,51 @@
+package dev.forkd.fork;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.forkd.snapshot.SnapshotManifest;
+import dev.forkd.testkit.Workbench;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+
+/** Zygotes from the first fork to the end of the daemon. */
+@Timeout(value = 1, unit = TimeUnit.MINUTES)
+class ZygotesTest {
+  @TempDir Path root;
+
+  private Workbench bench;
+
+  @BeforeEach
+  void open() throws IOException {
+    bench = new Workbench(root).withBase();
+  }
+
+  @AfterEach
+  void close() {
+    bench.close();
+  }
+
+  /** One that was killed is made again, and nothing of the first is left. */
+  @Test
+  void aKilledOneIsMadeAgain() throws IOException {
+    SnapshotManifest base = bench.snapshots.require(Workbench.BASE);
+    String first;
+    Set<String> files;
+    try (ZygoteShelf.Lease lease = bench.zygotes.lease(base).orElseThrow()) {
+      first = lease.zygote().id();
+      files = bench.files();
+      lease.zygote().end();
+    }
+    try (ZygoteShelf.Lease lease = bench.zygotes.lease(base).orElseThrow()) {
+      assertThat(lease.zygote().id()).isNotEqualTo(first);
+      assertThat(lease.zygote().alive()).isTrue();
+    }
+    assertThat(bench.files()).hasSize(files.size()).noneMatch(file -> file.contains(first));
+  }
+}
