@@ -34,7 +34,8 @@ record LocalHostedHost(
 
   @Override
   public Size size(Tag snapshot) {
-    SnapshotManifest manifest = snapshots.bootable(snapshot);
+    // Whoever forks it looks at its files.
+    SnapshotManifest manifest = snapshots.described(snapshot);
     return new Size(manifest.memoryMib(), Math.toIntExact(manifest.diskBytes() >> 20));
   }
 

@@ -22,6 +22,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.function.Function;
 
 /**
  * All snapshots of a data directory, by tag. A snapshot is reserved before anything is written for
@@ -121,8 +122,17 @@ public final class SnapshotCatalog {
    *     when it is damaged: it is listed, but in no state for this
    */
   public SnapshotManifest bootable(Tag tag) {
+    return orNotBootable(tag, this::require);
+  }
+
+  /** The same without a look at the snapshot's files: what it says, not whether it can be used. */
+  public SnapshotManifest described(Tag tag) {
+    return orNotBootable(tag, this::usable);
+  }
+
+  private static SnapshotManifest orNotBootable(Tag tag, Function<Tag, SnapshotManifest> find) {
     try {
-      return require(tag);
+      return find.apply(tag);
     } catch (ForkdException e) {
       if (e.code() != ErrorCode.DATA_LOSS) {
         throw e;
