@@ -144,19 +144,22 @@ public final class Zygotes implements AutoCloseable {
     }
   }
 
-  /** Makes the zygotes of these snapshots in the background, so that a first fork finds them. */
+  /**
+   * Checks the files of these snapshots in the background, and makes their zygotes where there are
+   * any, so that a first fork finds both done.
+   */
   public void prepare(List<Tag> tags) {
-    if (obstacle.isEmpty() && !tags.isEmpty()) {
-      inBackground(() -> {
-        for (Tag tag : tags) {
-          try {
-            // Checks its files, too, before anybody waits for it.
-            lease(parts.snapshots().require(tag)).ifPresent(ZygoteShelf.Lease::close);
-          } catch (ForkdException e) {
-            LOG.log(System.Logger.Level.DEBUG, "no zygote of {0}: {1}", tag, e.message());
-          }
-        }
-      });
+    if (!tags.isEmpty()) {
+      inBackground(() -> tags.forEach(this::prepare));
+    }
+  }
+
+  private void prepare(Tag tag) {
+    try {
+      SnapshotManifest manifest = parts.snapshots().require(tag);
+      lease(manifest).ifPresent(ZygoteShelf.Lease::close);
+    } catch (ForkdException e) {
+      LOG.log(System.Logger.Level.DEBUG, "no zygote of {0}: {1}", tag, e.message());
     }
   }
 

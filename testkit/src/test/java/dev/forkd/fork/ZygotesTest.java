@@ -1,11 +1,18 @@
 package dev.forkd.fork;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
+import dev.forkd.api.Tag;
+import dev.forkd.engine.BranchSpec;
+import dev.forkd.sandbox.Sandbox;
 import dev.forkd.snapshot.SnapshotManifest;
 import dev.forkd.testkit.Workbench;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
@@ -17,6 +24,8 @@ import org.junit.jupiter.api.io.TempDir;
 /** Zygotes from the first fork to the end of the daemon. */
 @Timeout(value = 1, unit = TimeUnit.MINUTES)
 class ZygotesTest {
+  private static final Tag TAG = new Tag("b");
+
   @TempDir Path root;
 
   private Workbench bench;
@@ -47,5 +56,32 @@ class ZygotesTest {
       assertThat(lease.zygote().alive()).isTrue();
     }
     assertThat(bench.files()).hasSize(files.size()).noneMatch(file -> file.contains(first));
+  }
+
+  /** The files of a template are checked ahead also where processes cannot be copied. */
+  @Test
+  void filesAreCheckedWithoutZygotesToo() throws IOException {
+    Sandbox source = bench.sandbox();
+    bench.brancher.branch(
+        source, new BranchSpec(Optional.of(TAG), BranchSpec.Mode.FULL, Optional.empty()));
+    SnapshotManifest branched = bench.snapshots.require(TAG);
+    bench.leave();
+    Path verdicts = bench.dir.images().resolveSibling("images.intact");
+    Files.delete(verdicts);
+    bench = bench.successor();
+    bench.snapshots.load();
+    bench.faults.fail("vmm.freeze", 1);
+    assertThat(bench.zygotes.lease(bench.snapshots.require(Workbench.BASE))).isEmpty();
+    assertThat(bench.zygotes.obstacle()).isPresent();
+    assertThat(verdicts).doesNotExist();
+    bench.zygotes.prepare(List.of(TAG));
+    await()
+        .untilAsserted(() ->
+            assertThat(verdicts)
+                .content()
+                .contains(
+                    branched.disk().stream()
+                        .map(SnapshotManifest.LayerRef::id)
+                        .toArray(String[]::new)));
   }
 }
