@@ -132,7 +132,7 @@ final class ZygoteMaker implements AutoCloseable {
    * Makes the copy that a branch took of its source into one.
    *
    * @param mappedImage what the source's memory is a private mapping of
-   * @return empty when its process cannot be frozen
+   * @return empty when its process cannot be frozen or nothing is made any more; then it has ended
    */
   Optional<Zygote> adopt(
       String id, SnapshotManifest manifest, RunningVm vm, String mappedImage, long ramInode) {
@@ -140,6 +140,7 @@ final class ZygoteMaker implements AutoCloseable {
     images.add(mappedImage);
     parts.ledger().hold(holder(id), images);
     if (closed) {
+      vm.kill();
       return Optional.empty();
     }
     return freeze(

@@ -128,8 +128,9 @@ public final class Zygotes implements AutoCloseable {
   /** Puts a copy that has been warmed in the place of a cold zygote. */
   private void warm(SnapshotManifest manifest) {
     try {
-      Optional<ZygoteShelf.Lease> lease = shelf.find(manifest);
-      if (lease.isEmpty() || closed) {
+      // No lease is taken that is not given back: its zygote would stay.
+      Optional<ZygoteShelf.Lease> lease = closed ? Optional.empty() : shelf.find(manifest);
+      if (lease.isEmpty()) {
         return;
       }
       try (ZygoteShelf.Lease cold = lease.get()) {

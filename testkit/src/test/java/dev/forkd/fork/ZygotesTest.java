@@ -8,9 +8,11 @@ import dev.forkd.engine.BranchSpec;
 import dev.forkd.sandbox.Sandbox;
 import dev.forkd.snapshot.SnapshotManifest;
 import dev.forkd.testkit.Workbench;
+import dev.forkd.vmm.RunningVm;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -56,6 +58,16 @@ class ZygotesTest {
       assertThat(lease.zygote().alive()).isTrue();
     }
     assertThat(bench.files()).hasSize(files.size()).noneMatch(file -> file.contains(first));
+  }
+
+  /** The copy that a branch has taken does not outlive the daemon that nobody forks it in. */
+  @Test
+  void whatABranchLeavesWhileClosingEnds() throws IOException {
+    SnapshotManifest base = bench.snapshots.require(Workbench.BASE);
+    RunningVm twin = bench.sandbox().vm();
+    bench.zygotes.close();
+    bench.zygotes.adopt("zy1", base, twin, base.memory().getFirst().id(), 1);
+    assertThat(twin.exit()).succeedsWithin(Duration.ofSeconds(10));
   }
 
   /** The files of a template are checked ahead also where processes cannot be copied. */
