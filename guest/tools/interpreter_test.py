@@ -1,6 +1,9 @@
 """The code interpreter's server on this machine, spoken to as the daemon does; see ../interpreter/check."""
 
 import base64
+import concurrent.futures
+import contextlib
+import functools
 import hashlib
 import http.client
 import json
@@ -16,11 +19,16 @@ import unittest
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interpreter")
 LIMIT_SECONDS = 60
+RUN_SECONDS = 120  # Signs of life come all the time.
 GROUP_SECONDS, KILL_SECONDS = 0.7, 2.0
 LINE_BYTES_MAX = 1 << 20
 LANGUAGES = ("python", "javascript", "bash", "java")
+KERNELS = {"python": "python_kernel.py", "javascript": "kernel.mjs", "bash": "bash_kernel.py", "java": "JavaKernel"}
 PRINT = {
     "python": "print('hé')", "javascript": "console.log('hé')", "bash": "echo hé", "java": 'System.out.println("hé");'}
+
+BUSY = {
+    "python": "import time\ntime.sleep(60)", "javascript": "while (true) {}", "bash": "while :; do :; done", "java": "while (true) { }"}
 
 
 def free_port():
@@ -72,6 +80,45 @@ class Run:
         return "".join(event["text"] for event in self.events if event["type"] == kind)
 
 
+class Asked(http.client.HTTPConnection):
+    """A run whose answer is read when it is wanted."""
+
+    answer, first = None, ""
+
+    def until_begun(self, sign="number_of_executions"):
+        """The first such event says that its code is run."""
+        self.answer = self.getresponse()
+        while sign not in self.first:
+            line = self.answer.readline().decode()
+            if not line:
+                raise AssertionError(f"it has ended without {sign}: {self.first}")
+            self.first += line
+        return self
+
+
+@functools.cache
+def classes():
+    """Those of Java's kernel, compiled."""
+    folder = tempfile.mkdtemp(prefix="forkd-interpreter-classes-")
+    unittest.addModuleCleanup(shutil.rmtree, folder)
+    subprocess.run(
+        ["javac", "-nowarn", "-d", folder, os.path.join(SOURCE, "JavaKernel.java")], check=True, stderr=subprocess.DEVNULL,
+        timeout=LIMIT_SECONDS, env={**os.environ, "PATH": path()})
+    return folder
+
+
+@functools.cache
+def server_of_all():
+    """A start takes seconds, and the first run in each language as well."""
+    server = Server()
+    unittest.addModuleCleanup(server.close)
+    return server
+
+
+def path():
+    return (os.path.join(os.environ["JAVA_HOME"], "bin") + ":" if "JAVA_HOME" in os.environ else "") + os.environ["PATH"]
+
+
 class Server:
     def __init__(self, keep=False):
         self.folder = tempfile.mkdtemp(prefix="forkd-interpreter-test-")
@@ -79,12 +126,7 @@ class Server:
         os.mkdir(self.home)
         code = os.path.join(self.folder, "code")
         shutil.copytree(SOURCE, code)
-        path = os.environ["PATH"]
-        if "JAVA_HOME" in os.environ:
-            path = os.path.join(os.environ["JAVA_HOME"], "bin") + ":" + path
-        subprocess.run(
-            ["javac", "-nowarn", "-d", os.path.join(code, "classes"), os.path.join(code, "JavaKernel.java")], check=True,
-            stderr=subprocess.DEVNULL, timeout=LIMIT_SECONDS, env={**os.environ, "PATH": path})
+        shutil.copytree(classes(), os.path.join(code, "classes"))
         self.port = free_port()
         self.log = open(os.path.join(self.folder, "log"), "w+b")
         command = [sys.executable, os.path.join(code, "server.py")]
@@ -92,7 +134,7 @@ class Server:
             command = ["/bin/sh", os.path.join(code, "keep"), *command]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True, env={
-                **os.environ, "PATH": path, "HOME": self.home, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self.folder,
+                **os.environ, "PATH": path(), "HOME": self.home, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self.folder,
                 "FORKD_INTERPRETER_PORT": str(self.port), "FORKD_INTERPRETER_WARM": "python",
                 "FORKD_INTERPRETER_GROUP_SECONDS": str(GROUP_SECONDS), "FORKD_INTERPRETER_KILL_SECONDS": str(KILL_SECONDS),
                 "FORKD_INTERPRETER_LINE_BYTES_MAX": str(LINE_BYTES_MAX)})
@@ -122,18 +164,22 @@ class Server:
 
     def begin(self, code, headers=None, **wish):
         """A run whose answer is not read yet."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_SECONDS)
+        connection = Asked("127.0.0.1", self.port, timeout=LIMIT_SECONDS)
         connection.request("POST", "/execute", json.dumps({"code": code, **wish}), headers or {})
         return connection
 
     def finish(self, connection):
         try:
-            answer = connection.getresponse()
-            text = answer.read().decode()
+            answer = connection.answer or connection.getresponse()
+            text, end = bytearray(connection.first.encode()), time.monotonic() + RUN_SECONDS
+            while piece := answer.read1():
+                text += piece
+                if time.monotonic() > end:
+                    raise AssertionError(f"it has not ended after {RUN_SECONDS} s: {text[-200:]}")
         finally:
             connection.close()
         if answer.status != 200:
-            raise AssertionError(f"{answer.status}: {text}")
+            raise AssertionError(f"{answer.status}: {text.decode()}")
         events = [json.loads(line) for line in text.splitlines()]
         if events[-1]["type"] != "end_of_execution":
             raise AssertionError(f"it was cut off after {events[-3:]}")
@@ -142,12 +188,27 @@ class Server:
     def run(self, code, headers=None, **wish):
         return self.finish(self.begin(code, headers, **wish))
 
-    def give_up(self, code, after=0.5, **wish):
-        """What a client does whose time is over."""
-        connection = self.begin(code, **wish)
+    def give_up(self, code, after=0.2, sign="number_of_executions", **wish):
+        """What a client does whose time is over, so long after the code has begun."""
+        connection = self.begin(code, **wish).until_begun(sign)
         time.sleep(after)
+        self.leave(connection)
+
+    @staticmethod
+    def leave(connection):
         connection.sock.shutdown(socket.SHUT_RDWR)
+        if connection.answer is not None:
+            connection.answer.close()
         connection.close()
+
+    def kernels(self, language):
+        """The processes of all of them, and what they have started."""
+        found = set()
+        for pid in descendants(self.process.pid):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+                if KERNELS[language].encode() in file.read():
+                    found |= {pid} | descendants(pid)
+        return found
 
     def context(self, language="python"):
         return json.loads(self.ask("POST", "/contexts", {"language": language})[1])["id"]
@@ -169,8 +230,15 @@ class Interpreter(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.server = Server()
-        cls.addClassCleanup(cls.server.close)
+        cls.server = server_of_all()
+
+    def each_at_once(self, work, languages=LANGUAGES, workers=len(LANGUAGES)):
+        """Kernels of different languages do not wait for each other, so neither do their tests, which mostly wait."""
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            done = {language: pool.submit(work, language) for language in languages}
+        for language, future in done.items():
+            with self.subTest(language):
+                future.result()
 
     def run_code(self, code, **wish):
         return self.server.run(code, **wish)
@@ -260,10 +328,12 @@ class Output(Interpreter):
             "bash": f"for ((i = 0; i < 20 << 10; i++)); do echo {line}; done",
             "java": f'for (int i = 0; i < 20 << 10; i++) System.out.println("{line}");'}
         wanted = hashlib.sha256(f"{line}\n".encode() * (20 << 10)).hexdigest()
-        for language, code in codes.items():
-            with self.subTest(language):
-                run = self.run_code(code, language=language)
-                self.assertEqual((hashlib.sha256(run.stdout.encode()).hexdigest(), run.error), (wanted, None))
+
+        def work(language):
+            run = self.run_code(codes[language], language=language)
+            self.assertEqual((hashlib.sha256(run.stdout.encode()).hexdigest(), run.error), (wanted, None))
+
+        self.each_at_once(work)
         self.assertEqual(len(self.run_code("import sys\n_ = sys.stdout.write('é' * (10 << 20))").stdout), 10 << 20)
         shown = self.run_code("from IPython.display import display, HTML\nfor i in range(3000): display(HTML(str(i)))")
         self.assertEqual([result["html"] for result in shown.results], [str(i) for i in range(3000)])
@@ -275,17 +345,17 @@ class Output(Interpreter):
                 return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
         self.answers("javascript")
-        for code in ("while True: print('x' * 10_000)", "from IPython.display import display, HTML\nwhile True: display(HTML('x' * 10_000))"):
-            with self.subTest(code):
-                context = self.server.context()
-                before = resident_kib()
-                connection = self.server.begin(code, context_id=context)
-                time.sleep(3)
-                self.answers("javascript")
-                self.assertLess(resident_kib() - before, 40 << 10)
-                connection.close()
-                self.assertEqual(self.run_code("1 + 1", context_id=context).text, "2")
-                self.server.ask("DELETE", f"/contexts/{context}")
+        codes = ("while True: print('x' * 10_000)", "from IPython.display import display, HTML\nwhile True: display(HTML('x' * 10_000))")
+        contexts = [self.server.context() for _ in codes]
+        before = resident_kib()
+        connections = [self.server.begin(code, context_id=context) for code, context in zip(codes, contexts)]
+        time.sleep(3)
+        self.answers("javascript")
+        self.assertLess(resident_kib() - before, 40 << 10)
+        for connection, context in zip(connections, contexts):
+            connection.close()
+            self.assertEqual(self.run_code("1 + 1", context_id=context).text, "2")
+            self.server.ask("DELETE", f"/contexts/{context}")
 
     def test_what_is_printed_after_a_run_is_not_the_next_ones(self):
         """Nor does whoever prints it have to wait for a run."""
@@ -335,9 +405,9 @@ class Protocol(Interpreter):
 
 
 class Interrupts(Interpreter):
-    def after(self, code, then, wanted, language, seconds):
+    def after(self, code, then, wanted, language, seconds, **wish):
         """Gives up one run; the next is answered in time."""
-        self.server.give_up(code, language=language)
+        self.server.give_up(code, language=language, **wish)
         began = time.monotonic()
         run = self.run_code(then, language=language)
         self.assertEqual((run.text or run.stdout.strip(), run.error), (wanted, None))
@@ -346,78 +416,72 @@ class Interrupts(Interpreter):
 
     def test_what_can_be_interrupted_keeps_its_state(self):
         """At once, or when all it has started is interrupted."""
-        self.run_code("kept = 1")
-        self.run_code("var kept = 1", language="javascript")
-        self.run_code("kept=1", language="bash")
-        self.run_code("int kept = 1;", language="java")
-        echo = "echo $kept"
-        for language, code, then in (
-                ("bash", "while :; do :; done; kept=2", echo),
-                ("bash", "for i in 1 2 3; do sleep 5; done; kept=2", echo),
-                ("bash", "f() { while :; do :; done; kept=2; }; g() { f; kept=2; }; g; kept=2", echo),
-                ("bash", "sleep 100 | cat; kept=2", echo),
-                ("bash", "set -u; x=$(while :; do :; done); kept=2", echo),
-                ("javascript", "require('child_process').execSync('sleep 20'); kept = 2", "kept"),
-                ("javascript", "while (true) {}", "kept"),
-                ("javascript", "await new Promise(() => {})", "kept"),
-                ("java", "while (true) { }", "kept"),
-                ("java", "Thread.sleep(60_000);\nkept = 2;", "kept"),
-                ("python", "while True: pass", "kept"),
-                ("python", "import time\ntime.sleep(60)", "kept"),
-                ("python", "import subprocess\nsubprocess.run(['sleep', '60'])", "kept"),
-                ("python", "!sleep 60", "kept")):
-            with self.subTest(f"{language}: {code}"):
-                self.assertEqual(self.after(code, then, "1", language, 8).stderr, "")
+        keep = {"python": "kept = 1", "javascript": "var kept = 1", "bash": "kept=1", "java": "int kept = 1;"}
+        codes = {
+            "bash": (
+                "while :; do :; done; kept=2", "for i in 1 2 3; do sleep 5; done; kept=2", "sleep 100 | cat; kept=2",
+                "f() { while :; do :; done; kept=2; }; g() { f; kept=2; }; g; kept=2", "set -u; x=$(while :; do :; done); kept=2"),
+            "javascript": ("require('child_process').execSync('sleep 20'); kept = 2", "while (true) {}", "await new Promise(() => {})"),
+            "java": ("while (true) { }", "Thread.sleep(60_000);\nkept = 2;"),
+            "python": ("while True: pass", "import time\ntime.sleep(60)", "import subprocess\nsubprocess.run(['sleep', '60'])", "!sleep 60")}
+
+        def work(language):
+            self.run_code(keep[language], language=language)
+            for code in codes[language]:
+                run = self.after(code, "echo $kept" if language == "bash" else "kept", "1", language, 8)
+                self.assertEqual(run.stderr, "", code)
+
+        self.each_at_once(work, codes, workers=2)
 
     def test_what_cannot_be_interrupted_is_replaced(self):
         """The context is free again, and says that what it held is lost."""
-        for language, code in (
-                ("python", "import signal\n_ = signal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass"),
-                ("bash", "trap '' INT; while :; do :; done"),
-                ("javascript", "await null; while (true) {}"),
-                ("javascript", "process.on('SIGINT', () => {}); await null; while (true) {}"),
-                ("java", 'sun.misc.Signal.handle(new sun.misc.Signal("INT"), signal -> {});\nwhile (true) { }')):
-            with self.subTest(f"{language}: {code}"):
-                then, wanted = ("echo 42", "42") if language == "bash" else ("6 * 7", "42")
-                before = len(descendants(self.server.process.pid)) if self.run_code(then, language=language) else 0
-                run = self.after(code, then, wanted, language, KILL_SECONDS + 15)
-                self.assertIn("what it held is lost", run.stderr)
+        codes = {
+            "python": ("import signal\n_ = signal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('on')\nwhile True: pass",),
+            "bash": ("trap '' INT; echo on; while :; do :; done",),
+            "javascript": (
+                "await null; console.log('on'); while (true) {}", "process.on('SIGINT', () => {}); await null; console.log('on'); while (true) {}"),
+            "java": ('sun.misc.Signal.handle(new sun.misc.Signal("INT"), signal -> {});\nSystem.out.println("on");\nwhile (true) { }',)}
+
+        def work(language):
+            then, wanted = ("echo 42", "42") if language == "bash" else ("6 * 7", "42")
+            for code in codes[language]:
+                self.run_code(then, language=language)
+                before = len(self.server.kernels(language))
+                run = self.after(code, then, wanted, language, KILL_SECONDS + 15, sign="stdout")
+                self.assertIn("what it held is lost", run.stderr, code)
                 self.answers(language)
-                until("no kernel is left over", lambda: len(descendants(self.server.process.pid)) <= before)
+                until("no kernel is left over", lambda: len(self.server.kernels(language)) <= before)
+
+        self.each_at_once(work)
 
 
 class ContextTest(Interpreter):
-    BUSY = {
-        "python": "import time\ntime.sleep(60)", "javascript": "while (true) {}", "bash": "while :; do :; done",
-        "java": "while (true) { }"}
-
     def busy_and_waiting(self, language, context):
-        runs = []
-        for code in (self.BUSY[language], PRINT[language]):
-            runs.append(self.server.begin(code, context_id=context))
-            time.sleep(0.5)
+        runs = [self.server.begin(BUSY[language], context_id=context).until_begun(), self.server.begin(PRINT[language], context_id=context)]
+        time.sleep(0.5)
         return runs
 
     def test_busy_contexts_are_restarted_and_removed_without_a_trace(self):
         """No kernel goes on, or is started for nobody; who waits hears of it."""
-        for language in LANGUAGES:
-            with self.subTest(language):
-                self.run_code("1" if language != "bash" else "true", language=language)
-                before = descendants(self.server.process.pid)
-                context = self.server.context(language)
-                one = len(descendants(self.server.process.pid))
-                runs = self.busy_and_waiting(language, context)
-                self.assertEqual(self.server.ask("POST", f"/contexts/{context}/restart")[0], 200)
-                self.assertEqual(self.server.finish(runs[0]).error["name"], "KernelStopped")
-                self.assertEqual(self.server.finish(runs[1]).stdout, "hé\n")
-                self.assertEqual(self.run_code(PRINT[language], context_id=context).stdout, "hé\n")
-                until("one kernel", lambda: len(descendants(self.server.process.pid)) == one)
-                runs = self.busy_and_waiting(language, context)
-                self.assertEqual(self.server.ask("DELETE", f"/contexts/{context}")[0], 200)
-                for run in runs:
-                    self.assertEqual(self.server.finish(run).error["name"], "KernelStopped")
-                time.sleep(1)
-                until("none", lambda: descendants(self.server.process.pid) == before)
+        def work(language):
+            self.run_code(PRINT[language], language=language)
+            before = self.server.kernels(language)
+            context = self.server.context(language)
+            one = len(self.server.kernels(language))
+            runs = self.busy_and_waiting(language, context)
+            self.assertEqual(self.server.ask("POST", f"/contexts/{context}/restart")[0], 200)
+            self.assertEqual(self.server.finish(runs[0]).error["name"], "KernelStopped")
+            self.assertEqual(self.server.finish(runs[1]).stdout, "hé\n")
+            self.assertEqual(self.run_code(PRINT[language], context_id=context).stdout, "hé\n")
+            until("one kernel", lambda: len(self.server.kernels(language)) == one)
+            runs = self.busy_and_waiting(language, context)
+            self.assertEqual(self.server.ask("DELETE", f"/contexts/{context}")[0], 200)
+            for run in runs:
+                self.assertEqual(self.server.finish(run).error["name"], "KernelStopped")
+            time.sleep(1)
+            until("none", lambda: self.server.kernels(language) == before)
+
+        self.each_at_once(work)
 
 
 class Kept(unittest.TestCase):
@@ -425,15 +489,15 @@ class Kept(unittest.TestCase):
         """By the code that it runs; kernels of the old one do not live on."""
         server = Server(keep=True)
         self.addCleanup(server.close)
-        busy = server.begin("while (true) {}", language="javascript")
-        time.sleep(0.5)
+        busy = server.begin("while (true) {}", language="javascript").until_begun()
         old = descendants(server.process.pid)
-        for _ in range(2):
-            connection = server.begin(f"import os, signal\nos.kill({self.main(server)}, signal.SIGKILL)")
+        for language, code in (("python", "import os, signal\nos.kill({}, signal.SIGKILL)"), ("bash", "kill -KILL {}")):
+            connection = server.begin(code.format(self.main(server)), language=language)
             with self.assertRaises((AssertionError, OSError, http.client.HTTPException)):
                 server.finish(connection)
             until("it is there again", server.ready, LIMIT_SECONDS)
-            self.assertEqual(server.run("6 * 7").text, "42")
+            self.assertEqual(server.run("echo 42", language="bash").stdout, "42\n")
+        self.assertEqual(server.run("6 * 7").text, "42")
         busy.close()
         until("the old ones have ended", lambda: not [pid for pid in old if pid in parents()])
 
