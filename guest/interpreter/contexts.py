@@ -121,6 +121,8 @@ class Contexts:
         return await self.default(self.language(language or "python"))
 
     def require(self, name):
+        if not isinstance(name, str):
+            raise Refused(400, "context_id must be a string")
         context = self.known.get(name)
         if context is None:
             raise Refused(404, f"Context {name} not found")
@@ -128,6 +130,8 @@ class Contexts:
 
     async def create(self, language, cwd):
         language = self.language(language)
+        if cwd is not None and not isinstance(cwd, str):  # A number would be taken for a descriptor.
+            raise Refused(400, "cwd must be a string")
         cwd = cwd or HOME
         if not self.kernels.knows(language):
             raise Refused(400, f"language '{language}' is not known here; there are {', '.join(self.kernels.names())}")

@@ -461,6 +461,15 @@ class ContextTest(Interpreter):
         time.sleep(0.5)
         return runs
 
+    def test_what_is_no_name_or_folder_is_refused(self):
+        """Not looked for, and no number is taken for a descriptor."""
+        for wish in ({"cwd": 0}, {"cwd": 1}, {"cwd": ["/"]}, {"cwd": "/nowhere"}, {"cwd": "/a\0b"}, {"language": 1}):
+            with self.subTest(wish):
+                self.assertEqual(self.server.ask("POST", "/contexts", wish)[0], 400)
+        for wish in ({"context_id": []}, {"context_id": 1}):
+            with self.subTest(wish):
+                self.assertEqual(self.server.ask("POST", "/execute", {"code": "1", **wish})[0], 400)
+
     def test_busy_contexts_are_restarted_and_removed_without_a_trace(self):
         """No kernel goes on, or is started for nobody; who waits hears of it."""
         def work(language):
