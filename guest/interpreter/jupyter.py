@@ -12,11 +12,12 @@ import zmq
 from jupyter_client.session import Session
 from zmq.eventloop.zmqstream import ZMQStream
 
-from kernels import DONE, Kernel, in_background, nobody
+from kernels import DONE, Kernel, error, in_background, nobody
 from outlets import Outlets
 
 START_SECONDS = 60
 FIRST_PATIENCE_SECONDS = 0.2
+ANSWER_SECONDS = 2
 KINDS = {
     "text/plain": "text", "text/html": "html", "text/markdown": "markdown", "image/svg+xml": "svg", "image/png": "png", "image/jpeg": "jpeg",
     "application/pdf": "pdf", "text/latex": "latex", "application/json": "json", "application/javascript": "javascript",
@@ -105,7 +106,8 @@ class PythonKernel(Kernel):
         self.folder = None
         self.shell = self.iopub = None
         self.message = None
-        self.answered = self.idle = False
+        self.patience = asyncio.Handle(lambda: None, (), asyncio.get_running_loop())
+        self.answered = self.idle = self.failed = False
         self.paused = False
 
     async def _begin(self):
@@ -156,16 +158,28 @@ class PythonKernel(Kernel):
             elif kind == "status":
                 self.idle |= content["execution_state"] == "idle"
             else:
+                self.failed |= kind == "error"
                 self._put(kind, content, channel)
         except (ValueError, KeyError, TypeError, IndexError) as e:
             self.misbehaves(f"wrote something else to its sockets than Jupyter's protocol ({type(e).__name__}) and was replaced")
             return
-        if self.answered and self.idle:
+        if self.idle and (self.answered or self.failed or self.interrupted):
+            self.patience.cancel()
             channel.finish(DONE)
+        elif self.idle:
+            # All that it tells of the run has come. The answer has another socket, and none comes if it could not be made.
+            self.patience.cancel()
+            self.patience = asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._without_answer, channel)
         elif channel.full() and not self.paused:
             # Nobody takes it so fast.
             self.paused = True
             self.iopub.stop_on_recv()
+
+    @staticmethod
+    def _without_answer(channel):
+        if channel.outcome is None:
+            channel.put(error("NoAnswer", "the run has ended, but the python kernel could not say how"))
+            channel.finish(DONE)
 
     @staticmethod
     def _put(kind, content, channel):
@@ -203,7 +217,7 @@ class PythonKernel(Kernel):
                 "code": code, "silent": silent, "store_history": history, "user_expressions": {}, "allow_stdin": False, "stop_on_error": False,
             }, metadata={"forkd": wish} if wish else {})
             self.message = message["header"]["msg_id"]
-            self.answered = self.idle = False
+            self.answered = self.idle = self.failed = False
             channel.taken = self._taken
             self.session.send(self.shell, message)
 

@@ -305,6 +305,16 @@ class Output(Interpreter):
                 self.assertEqual((run.stdout, run.stderr, run.error), ("a\nout\nz\n", "err\n", None))
                 self.answers(language)
 
+    def test_a_python_kernel_that_cannot_answer(self):
+        """Its runs end all the same, say so, and lose nothing."""
+        context = self.server.context()
+        code = "kept, kernel = 1, get_ipython().kernel\nkernel.finish_metadata = lambda *_: 1 / 0"
+        self.assertEqual(self.run_code(code, context_id=context).error["name"], "NoAnswer")
+        self.assertEqual(self.run_code("1 / 0", context_id=context).error["name"], "ZeroDivisionError")
+        run = self.run_code("del kernel.finish_metadata\nkept", context_id=context)
+        self.assertEqual((run.text, run.error), ("1", None))
+        self.server.ask("DELETE", f"/contexts/{context}")
+
     def test_commands_in_python(self):
         """Those of IPython, and those of the C library."""
         self.assertEqual(self.run_code("!echo out").stdout.strip(), "out")
