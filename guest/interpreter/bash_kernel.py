@@ -63,7 +63,7 @@ done
         os.close(self.status)
 
     def send(self, code):
-        data = code.replace("\0", "").encode() + b"\0"
+        data = code.replace("\0", "").encode(errors="replace") + b"\0"
         while data:
             data = data[os.write(self.code, data):]
 

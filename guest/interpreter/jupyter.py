@@ -14,6 +14,7 @@ from zmq.eventloop.zmqstream import ZMQStream
 
 from kernels import DONE, Kernel, error, in_background, nobody
 from outlets import Outlets
+from packing import pack
 
 START_SECONDS = 60
 FIRST_PATIENCE_SECONDS = 0.2
@@ -125,7 +126,7 @@ class PythonKernel(Kernel):
         self.outlets = Outlets(*outlets)
         self.pid = await self.makers.begin(self, folder, file)
         self.ended = False
-        self.session = Session(key=b"", username="user")
+        self.session = Session(key=b"", username="user", pack=pack)
         context = zmq.Context.instance()
         self.shell = ZMQStream(self._socket(context, zmq.DEALER, 1))
         self.iopub = ZMQStream(self._socket(context, zmq.SUB, 2))

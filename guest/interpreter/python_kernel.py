@@ -33,6 +33,7 @@ def imports():
         except ImportError:
             pass
     import charts  # noqa: F401
+    import packing  # noqa: F401
 
 
 def outlet(path, fd):
@@ -61,6 +62,8 @@ def serve_kernel(ask):
     import zmq
     from ipykernel.kernelapp import IPKernelApp
 
+    from packing import pack
+
     class Kernel(IPKernelApp):
         # Output goes where that of other processes goes: nothing is lost, and who prints too fast has to wait.
         outstream_class = None
@@ -69,6 +72,7 @@ def serve_kernel(ask):
     app.initialize(["-f", ask["file"], "--HistoryManager.enabled=False", "--IPKernelApp.parent_handle=0", "--no-secure"])
     # Results must not be lost either when they come faster than they are taken.
     app.iopub_thread.socket.setsockopt(zmq.XPUB_NODROP, 1)
+    app.session.pack = pack
     sys.stdout, sys.stderr = outlet(ask["out"], 1), outlet(ask["err"], 2)
     import in_kernel
 

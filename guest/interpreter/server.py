@@ -27,6 +27,22 @@ HEADER_BYTES_MAX = 2 << 20  # The environment of a sandbox comes in one, in base
 STUCK_SECONDS = float(os.environ.get("FORKD_INTERPRETER_STUCK_SECONDS", "300"))
 
 
+def is_environment(env):
+    """Whether a process can have it."""
+    try:
+        return isinstance(env, dict) and all(
+            name and "=" not in name and b"\0" not in (name + value).encode() for name, value in env.items())
+    except (TypeError, UnicodeEncodeError):
+        return False
+
+
+def line(event):
+    try:
+        return (json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # One half of a surrogate pair has no UTF-8, as '😀'[0] is in JavaScript.
+        return (json.dumps(event, separators=(",", ":")) + "\n").encode()
+
+
 class Handler(tornado.web.RequestHandler):
     contexts = None
 
@@ -48,7 +64,7 @@ class Handler(tornado.web.RequestHandler):
         failure = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(failure, Refused):
             self.set_status(failure.status)
-            self.finish(str(failure))
+            self.finish(str(failure).encode(errors="backslashreplace"))
         else:
             self.finish(f"{type(failure).__name__}: {failure}" if failure else "")
 
@@ -77,8 +93,8 @@ class Execute(Handler):
         if not isinstance(code, str):
             raise Refused(400, "code is missing")
         env = ask.get("env_vars") or {}
-        if not isinstance(env, dict) or not all(isinstance(word, str) for pair in env.items() for word in pair):
-            raise Refused(400, "env_vars must be an object of strings")
+        if not is_environment(env):
+            raise Refused(400, "env_vars must be an object of strings that a process's environment can have")
         context = await self.contexts.find(ask.get("context_id"), ask.get("language"))
         self.set_header("Content-Type", "application/x-ndjson")
         self.running = context.begin()
@@ -101,7 +117,7 @@ class Execute(Handler):
         """No faster than the client takes it: what it has not taken would be kept in memory."""
         if self.running.given_up:
             return
-        self.write(json.dumps(event, separators=(",", ":"), ensure_ascii=False) + "\n")
+        self.write(line(event))
         self.sending = sent = self.flush()
         try:
             if not sent.done():

@@ -305,6 +305,22 @@ class Output(Interpreter):
                 self.assertEqual((run.stdout, run.stderr, run.error), ("a\nout\nz\n", "err\n", None))
                 self.answers(language)
 
+    def test_half_of_a_surrogate_pair(self):
+        """Has no UTF-8; wherever it stands, the run has its result or error and its end, and no kernel is lost."""
+        self.run_code("kept = 1")
+        self.run_code("kept=1", language="bash")
+        half = "\ud83d"
+        self.assertEqual(self.run_code("'😀'[0]", language="javascript").text, half)
+        self.assertEqual(self.run_code('"😀".substring(0, 1)', language="java").text, half)
+        self.assertEqual(self.run_code(f"'{half}'", language="javascript").text, half)
+        self.assertEqual(self.run_code("'\\ud83d'").text, "\\ud83d")
+        self.assertEqual(self.run_code("from IPython.display import display, HTML\ndisplay(HTML('\\ud83d'))").results[0]["html"], half)
+        self.assertEqual(self.run_code("raise ValueError('\\ud83d')").error["value"], half)
+        self.assertIsNotNone(self.run_code(f"'{half}'").error)
+        self.assertEqual(self.run_code(f"echo '{half}'", language="bash").stdout, "?\n")
+        self.assertEqual((self.run_code("kept").text, self.run_code("echo $kept", language="bash").stdout), ("1", "1\n"))
+        self.assertEqual(self.server.ask("POST", "/contexts", {"language": half})[0], 400)
+
     def test_a_python_kernel_that_cannot_answer(self):
         """Its runs end all the same, say so, and lose nothing."""
         context = self.server.context()
@@ -314,6 +330,12 @@ class Output(Interpreter):
         run = self.run_code("del kernel.finish_metadata\nkept", context_id=context)
         self.assertEqual((run.text, run.error), ("1", None))
         self.server.ask("DELETE", f"/contexts/{context}")
+
+    def test_an_environment_that_no_process_can_have(self):
+        """It is refused: a Python kernel would end of it."""
+        for env in ({"A=B": "c"}, {"": "c"}, {"A": "b\0c"}, {"A\0": "c"}, {"A": "\ud83d"}, {"A": 1}, ["A"]):
+            with self.subTest(env):
+                self.assertEqual(self.server.ask("POST", "/execute", {"code": "1", "env_vars": env})[0], 400)
 
     def test_commands_in_python(self):
         """Those of IPython, and those of the C library."""
