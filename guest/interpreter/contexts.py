@@ -87,7 +87,7 @@ class Contexts:
         self.known = {}
         self.defaults = {}
         self.beginning = 0
-        self.starting = asyncio.Lock()
+        self.starting = {}
 
     def all(self):
         return list(self.known.values())
@@ -105,8 +105,12 @@ class Contexts:
             await context.kernel.warm()
 
     async def default(self, language):
-        # One at a time: two that ask for the same first one share it.
-        async with self.starting:
+        there = self.known.get(self.defaults.get(language))
+        if there is not None:
+            return there
+        self.require_language(language)
+        # One at a time for each language: two that ask for the same first one share it, and who asks for another does not wait.
+        async with self.starting.setdefault(language, asyncio.Lock()):
             there = self.known.get(self.defaults.get(language))
             if there is None:
                 there = await self.create(language, None)
@@ -128,13 +132,16 @@ class Contexts:
             raise Refused(404, f"Context {name} not found")
         return context
 
+    def require_language(self, language):
+        if not self.kernels.knows(language):
+            raise Refused(400, f"language '{language}' is not known here; there are {', '.join(self.kernels.names())}")
+
     async def create(self, language, cwd):
         language = self.language(language)
+        self.require_language(language)
         if cwd is not None and not isinstance(cwd, str):  # A number would be taken for a descriptor.
             raise Refused(400, "cwd must be a string")
         cwd = cwd or HOME
-        if not self.kernels.knows(language):
-            raise Refused(400, f"language '{language}' is not known here; there are {', '.join(self.kernels.names())}")
         if not os.path.isdir(cwd):
             raise Refused(400, f"cwd '{cwd}' does not exist")
         if len(self.known) + self.beginning >= CONTEXTS_MAX:

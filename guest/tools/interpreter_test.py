@@ -127,6 +127,7 @@ class Server:
         code = os.path.join(self.folder, "code")
         shutil.copytree(SOURCE, code)
         shutil.copytree(classes(), os.path.join(code, "classes"))
+        os.mkdir(os.path.join(self.folder, "bin"))
         self.port = free_port()
         self.log = open(os.path.join(self.folder, "log"), "w+b")
         command = [sys.executable, os.path.join(code, "server.py")]
@@ -134,7 +135,7 @@ class Server:
             command = ["/bin/sh", os.path.join(code, "keep"), *command]
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True, env={
-                **os.environ, "PATH": path(), "HOME": self.home, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self.folder,
+                **os.environ, "PATH": f"{self.folder}/bin:{path()}", "HOME": self.home, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": self.folder,
                 "FORKD_INTERPRETER_PORT": str(self.port), "FORKD_INTERPRETER_WARM": "python",
                 "FORKD_INTERPRETER_GROUP_SECONDS": str(GROUP_SECONDS), "FORKD_INTERPRETER_KILL_SECONDS": str(KILL_SECONDS),
                 "FORKD_INTERPRETER_LINE_BYTES_MAX": str(LINE_BYTES_MAX)})
@@ -213,6 +214,24 @@ class Server:
     def context(self, language="python"):
         return json.loads(self.ask("POST", "/contexts", {"language": language})[1])["id"]
 
+    @contextlib.contextmanager
+    def held(self, command):
+        """What is started from that command waits until this is over."""
+        real, file = shutil.which(command, path=path()), os.path.join(self.folder, "bin", command)
+        with open(file + ".new", "w", encoding="utf-8") as out:
+            out.write(f'#!/bin/sh\n: > "{self.folder}/held"\nwhile [ -e "{file}" ]; do sleep 0.02; done\nexec "{real}" "$@"\n')
+        os.chmod(file + ".new", 0o755)
+        os.rename(file + ".new", file)
+        try:
+            yield
+        finally:
+            os.unlink(file)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(self.folder, "held"))
+
+    def until_held(self):
+        until("something is started and waits", lambda: os.path.exists(os.path.join(self.folder, "held")))
+
     def close(self):
         family = descendants(self.process.pid) | {self.process.pid}
         for pid in family:
@@ -242,6 +261,12 @@ class Interpreter(unittest.TestCase):
 
     def run_code(self, code, **wish):
         return self.server.run(code, **wish)
+
+    def forget_default(self, language):
+        """The next run without a context has to start a kernel."""
+        for context in json.loads(self.server.ask("GET", "/contexts")[1]):
+            if context["language"] == language:
+                self.assertEqual(self.server.ask("DELETE", f"/contexts/{context['id']}")[0], 200)
 
     def answers(self, language):
         """Two and two is four, not what the run before it was."""
@@ -492,6 +517,17 @@ class ContextTest(Interpreter):
         runs = [self.server.begin(BUSY[language], context_id=context).until_begun(), self.server.begin(PRINT[language], context_id=context)]
         time.sleep(0.5)
         return runs
+
+    def test_a_kernel_that_starts_keeps_nobody_else_waiting(self):
+        """Though it takes long. Two that wait for it get one and the same."""
+        self.answers("bash")
+        self.forget_default("javascript")
+        with self.server.held("setpriv"):
+            slow = [self.server.begin("globalThis.x = (globalThis.x ?? 0) + 1", language="javascript") for _ in range(2)]
+            self.server.until_held()
+            self.answers("bash")
+            self.answers("python")
+        self.assertEqual(sorted(self.server.finish(run).text for run in slow), ["1", "2"])
 
     def test_what_is_no_name_or_folder_is_refused(self):
         """Not looked for, and no number is taken for a descriptor."""
