@@ -54,22 +54,19 @@ class Context:
             if self.removed:
                 await self.kernel.stop()
 
-    async def run(self, running, code, env, environment, tell):
+    async def run(self, running, code, env, environment, tell, counted=True):
+        """Not counted, it leaves nothing in the numbers of runs."""
         async with self.turn:
             if running.given_up:
                 return
             await self.ready()
+            if running.given_up:  # Meanwhile.
+                return
             running.active = True
             try:
-                await self.kernel.execute(code, env, environment, tell)
+                await self.kernel.execute(code, env, environment, tell, counted)
             finally:
                 running.active = False
-
-    async def rehearse(self, code, tell):
-        """Runs code that is not to be counted."""
-        async with self.turn:
-            await self.ready()
-            await self.kernel.rehearse(code, tell)
 
     async def restart(self):
         await self.kernel.stop()

@@ -231,11 +231,8 @@ class PythonKernel(Kernel):
     async def _quietly(self, code):
         return await self._ask(code, nobody, silent=True, history=False)
 
-    async def _execute(self, code, env, environment, tell):
-        return await self._ask(code, tell, wish={"env": env, "environment": environment})
-
-    async def rehearse(self, code, tell):
-        await self._ask(code, tell, history=False)
+    async def _execute(self, code, env, environment, tell, counted):
+        return await self._ask(code, tell, history=counted, wish={"env": env, "environment": environment})
 
     async def warm(self):
         for _ in range(3):

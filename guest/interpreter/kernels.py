@@ -88,7 +88,7 @@ class Channel:
 
 
 class Kernel:
-    """Subclasses know how one is started (_begin), asked (_submit) and put away (_put_away)."""
+    """Subclasses know how one is started (_begin), asked (_execute) and put away (_put_away)."""
 
     def __init__(self, language, cwd):
         self.language = language
@@ -100,7 +100,7 @@ class Kernel:
         self.outlets = None
         self.over = None
         self.insisting = None
-        self.interrupted = False
+        self.asked = self.interrupted = False
         self.why = None
         self.notice = None
 
@@ -125,24 +125,26 @@ class Kernel:
         finally:
             self.channel = None
 
-    async def execute(self, code, env, environment, tell):
-        if self.ended and not self.stopped:
-            await self._again()
-        self.over = asyncio.Event()
+    async def execute(self, code, env, environment, tell, counted=True):
+        self.over, self.asked, self.interrupted = asyncio.Event(), False, False
         try:
-            lost = await self._tell_run(code, env, environment, tell)
+            if self.ended and not self.stopped:
+                await self._again()
+            lost = await self._tell_run(code, env, environment, tell, counted)
         finally:
             self.over.set()
         if lost:
             await self._again()
 
-    async def _tell_run(self, code, env, environment, tell):
+    async def _tell_run(self, code, env, environment, tell, counted):
         """Whether the kernel is lost with it."""
-        if self.notice is not None:
-            notice, self.notice = self.notice, None
-            await tell(printed("stderr", notice + "\n"))
-        self.why, self.interrupted = None, False
-        outcome = await self._execute(code, env, environment, tell)
+        if self.notice is not None and not self.interrupted:
+            await tell(printed("stderr", self.notice + "\n"))
+        if self.interrupted:
+            return False
+        self.notice = None
+        self.why, self.asked = None, True
+        outcome = await self._execute(code, env, environment, tell, counted)
         if outcome == DONE:
             return False
         if self.stopped:
@@ -171,9 +173,11 @@ class Kernel:
     def interrupt(self):
         """What runs is to end. If it does not, all that it has started is asked as well, and in the end there is another kernel."""
         over = self.over
-        if over is None or over.is_set() or self.ended or (self.insisting is not None and not self.insisting.done()):
+        if over is None or over.is_set():
             return
         self.interrupted = True
+        if not self.asked or self.ended or (self.insisting is not None and not self.insisting.done()):
+            return  # What has not been asked yet is not asked any more.
         self._signal(signal.SIGINT)
         self.insisting = in_background(self._insist(over))
 

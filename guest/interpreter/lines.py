@@ -106,13 +106,14 @@ class LineKernel(Kernel):
                 await self.execute(code, {}, None, nobody)
         await self._ask({"do": "forget"})
 
-    async def _execute(self, code, env, environment, tell):
+    async def _execute(self, code, env, environment, tell, counted):
         await self._prepare(environment)
-        return await self._ask({"do": "run", "code": code, "env": env}, tell)
-
-    async def rehearse(self, code, tell):
-        await self.execute(code, {}, None, tell)
-        await self._ask({"do": "forget"})
+        if self.interrupted:  # What it was told of that may have been while it did something else.
+            return DONE
+        outcome = await self._ask({"do": "run", "code": code, "env": env}, tell)
+        if outcome == DONE and not counted:
+            outcome = await self._ask({"do": "forget"})
+        return outcome
 
     async def _prepare(self, environment):
         here = machine()

@@ -96,13 +96,15 @@ class Execute(Handler):
         if not is_environment(env):
             raise Refused(400, "env_vars must be an object of strings that a process's environment can have")
         context = await self.contexts.find(ask.get("context_id"), ask.get("language"))
+        if self.gone:
+            return
         self.set_header("Content-Type", "application/x-ndjson")
         self.running = context.begin()
         signs = tornado.ioloop.PeriodicCallback(self.keep_alive, KEEPALIVE_SECONDS * 1000)
         signs.start()
         try:
             if ask.get("warm"):
-                await context.rehearse(code, self.tell)
+                await context.run(self.running, code, {}, None, self.tell, counted=False)
             else:
                 await context.run(self.running, code, env, self.environment(), self.tell)
         finally:
@@ -120,7 +122,9 @@ class Execute(Handler):
         self.write(line(event))
         self.sending = sent = self.flush()
         try:
-            if not sent.done():
+            if sent.done():
+                sent.result()  # Fails if there is nobody any more.
+            else:
                 await asyncio.wait_for(sent, STUCK_SECONDS)
         except (asyncio.TimeoutError, tornado.iostream.StreamClosedError):
             self.running.give_up()
@@ -129,10 +133,12 @@ class Execute(Handler):
 
     def on_connection_close(self):
         """Nobody waits for it any more: the next one must not have to wait for it either."""
+        self.gone = True
         if self.running is not None:
             self.running.give_up()
 
     running = sending = None
+    gone = False
 
 
 class ContextList(Handler):

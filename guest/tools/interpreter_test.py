@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -470,6 +471,45 @@ class Interrupts(Interpreter):
         self.assertEqual((run.text or run.stdout.strip(), run.error), (wanted, None))
         self.assertLess(time.monotonic() - began, seconds)
         return run
+
+    def leaves_while_a_kernel_starts(self, then=lambda: None, **wish):
+        """What its client wanted is not run, and the next one does not wait for it."""
+        file = os.path.join(self.server.home, "has-run")
+        with self.server.held("setpriv"):
+            connection = self.server.begin(f"require('fs').writeFileSync('{file}', ''); while (true) {{}}", **wish)
+            then()
+            self.server.until_held()
+            self.server.leave(connection)
+            time.sleep(0.2)
+        self.assertEqual(self.run_code("6 * 7", **wish).text, "42")
+        self.assertFalse(os.path.exists(file))
+
+    def test_a_client_that_leaves_before_its_code_is_run(self):
+        """While there is no kernel yet, while one is started instead of one that died, and after a restart."""
+        self.forget_default("javascript")
+        self.leaves_while_a_kernel_starts(language="javascript")
+        context = self.server.context("javascript")
+        os.kill(int(self.run_code("process.pid", context_id=context).text), signal.SIGKILL)
+        time.sleep(0.2)
+        self.leaves_while_a_kernel_starts(context_id=context)
+        busy = self.server.begin(BUSY["javascript"], context_id=context).until_begun()
+        restart = threading.Thread(target=self.server.ask, args=("POST", f"/contexts/{context}/restart"), daemon=True)
+
+        def then():
+            time.sleep(0.2)
+            restart.start()
+
+        self.leaves_while_a_kernel_starts(then, context_id=context)
+        self.assertEqual(self.server.finish(busy).error["name"], "KernelStopped")
+        restart.join(LIMIT_SECONDS)
+        self.server.ask("DELETE", f"/contexts/{context}")
+
+    def test_a_rehearsal_is_given_up_as_well(self):
+        """It may come from a client, and would block its context as a run does."""
+        for language, code in BUSY.items():
+            with self.subTest(language):
+                self.server.give_up(code, language=language, warm=True)
+                self.answers(language)
 
     def test_what_can_be_interrupted_keeps_its_state(self):
         """At once, or when all it has started is interrupted."""
