@@ -22,17 +22,20 @@ class Shell:
     """Code goes in by descriptor 3, statuses come out by 4; 1 and 2 are the code's own."""
 
     # What is read is one command for each run, ended by a NUL: it may have any lines in it. An interrupt leaves all functions, one
-    # after the other, then all loops but ours; with extdebug the command at which that is done is not run.
+    # after the other, then all loops but ours; with extdebug the command at which that is done is not run. However a run was left,
+    # what it wants undone is undone here.
     LOOP = r"""
-__forkd_busy=
+__forkd_busy= __forkd_turn= __forkd_back=
 __forkd_leave='[ -n "${FUNCNAME-}" ] && return 130; trap - DEBUG; ! continue 1000'
 trap '[ -n "$__forkd_busy" ] && { shopt -s extdebug; set -T; trap -- "$__forkd_leave" DEBUG; eval "$__forkd_leave"; }' INT
-while printf '%s %s\0' "$__forkd_busy" "$?" >&4; do
+while printf '%s %s\0' "$__forkd_turn" "$?" >&4; do
+  __forkd_busy=
   shopt -u extdebug
   set +T
-  __forkd_busy=
+  eval "$__forkd_back" 2>/dev/null
+  __forkd_back=
   IFS= read -r -d '' -u 3 __forkd_code || exit
-  __forkd_busy=${__forkd_code%% *}
+  __forkd_turn=${__forkd_code%% *}
   eval "${__forkd_code#* }" 3<&- 4>&- </dev/null
 done
 """
@@ -81,6 +84,10 @@ done
             self.answer += piece
 
     def run(self, code):
+        """What can be interrupted; see tell."""
+        return self.tell(f"__forkd_busy=1; {code}")
+
+    def tell(self, code):
         """The status it ended with; none when the shell has ended."""
         self.asked += 1
         try:
@@ -115,7 +122,7 @@ def with_environment(env, code):
     save = "".join(f'__old_{name}="${{{name}-}}"; __had_{name}="${{{name}+x}}"\n' for name in names)
     back = "".join(
         f'if [ -n "$__had_{name}" ]; then export {name}="$__old_{name}"; else unset {name}; fi; unset __old_{name} __had_{name}\n' for name in names)
-    return f"{save}{exports(env)}eval {quoted(code)}\n__status=$?\n{back}(exit $__status)"
+    return f"{save}__forkd_back={quoted(back)}\n{exports(env)}eval {quoted(code)}"
 
 
 def main():
@@ -140,9 +147,9 @@ def main():
             elif status:
                 say({"type": "error", "name": "ExitStatus", "value": str(status), "traceback": f"exit status {status}"})
         elif ask["do"] == "environment":
-            shell.run(exports(ask["env"]))
+            shell.tell(exports(ask["env"]))
         elif ask["do"] == "reseed":
-            shell.run(f"RANDOM={int.from_bytes(os.urandom(2), 'little')}")
+            shell.tell(f"RANDOM={int.from_bytes(os.urandom(2), 'little')}")
         elif ask["do"] == "forget":
             shell.count = 0
         say({"type": "done"})

@@ -511,6 +511,18 @@ class Interrupts(Interpreter):
                 self.server.give_up(code, language=language, warm=True)
                 self.answers(language)
 
+    def test_a_runs_environment_ends_with_it_in_bash(self):
+        """However the run is left; what was there before is there again."""
+        self.run_code("export BEFORE=old; unset SECRET", language="bash")
+        env, show = {"SECRET": "s1", "BEFORE": "new"}, "echo ${SECRET-}; echo $BEFORE; env | grep -c '^SECRET=' || :"
+        for code in ("continue", "f() { return 3; }; f", "set -u; eval 'echo \"'", "set +u"):
+            with self.subTest(code):
+                self.run_code(code, language="bash", env_vars=env)
+                self.assertEqual(self.run_code(show, language="bash").stdout, "\nold\n0\n")
+        self.assertEqual(self.run_code(show, language="bash", env_vars=env).stdout, "s1\nnew\n1\n")
+        self.assertEqual(self.run_code("(exit 7)", language="bash", env_vars=env).error["value"], "7")
+        self.after("while :; do :; done", show, "old\n0", "bash", 8, env_vars=env)
+
     def test_what_can_be_interrupted_keeps_its_state(self):
         """At once, or when all it has started is interrupted."""
         keep = {"python": "kept = 1", "javascript": "var kept = 1", "bash": "kept=1", "java": "int kept = 1;"}
