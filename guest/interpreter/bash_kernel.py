@@ -128,7 +128,7 @@ def with_environment(env, code):
 def main():
     global shell
     signal.signal(signal.SIGINT, interrupt)
-    shell = Shell()
+    shell, environment = Shell(), {}
     for line in os.fdopen(asks, encoding="utf-8"):
         ask = json.loads(line)
         say({"type": "begin", "id": ask["id"]})
@@ -142,12 +142,14 @@ def main():
                 say({"type": "error", "name": "ShellExit", "value": f"the shell has ended with status {code}", "traceback": ""})
                 shell.close()
                 shell = Shell()
+                shell.tell(exports(environment))
             elif shell.interrupted:
                 say({"type": "error", "name": "KeyboardInterrupt", "value": "", "traceback": "KeyboardInterrupt"})
             elif status:
                 say({"type": "error", "name": "ExitStatus", "value": str(status), "traceback": f"exit status {status}"})
         elif ask["do"] == "environment":
-            shell.tell(exports(ask["env"]))
+            environment = ask["env"]
+            shell.tell(exports(environment))
         elif ask["do"] == "reseed":
             shell.tell(f"RANDOM={int.from_bytes(os.urandom(2), 'little')}")
         elif ask["do"] == "forget":

@@ -312,6 +312,13 @@ class Output(Interpreter):
             [error and (error["name"], error["value"]) for error in errors],
             [("ExitStatus", "1"), None, ("ExitStatus", "7"), ("ShellExit", "the shell has ended with status 3"), None])
 
+    def test_a_sandboxs_environment_outlives_a_bash(self):
+        """One that ends is replaced by one that has it as well."""
+        header = {"X-Sandbox-Env": base64.b64encode(b'{"OF_THE_SANDBOX": "all"}').decode()}
+        told = [self.run_code(code, language="bash", headers=header).stdout for code in ("echo $OF_THE_SANDBOX", "exit 3", "echo $OF_THE_SANDBOX")]
+        self.assertEqual(told, ["all\n", "", "all\n"])
+        self.run_code("unset OF_THE_SANDBOX", language="bash", headers={"X-Sandbox-Env": base64.b64encode(b"{}").decode()})
+
     def test_what_children_print_is_the_runs_output(self):
         """They inherit the descriptors: it comes in order, and the next runs get their own results."""
         codes = {
