@@ -1,5 +1,6 @@
 // JavaScript that stays: what is declared at the top of one run is there in the next. `await` works at the top.
-import { createRequire } from 'node:module'
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createRequire, syncBuiltinESMExports } from 'node:module'
 import crypto from 'node:crypto'
 import fs from 'node:fs'
 import net from 'node:net'
@@ -7,6 +8,7 @@ import path from 'node:path'
 import readline from 'node:readline'
 import repl from 'node:repl'
 import { PassThrough, Writable } from 'node:stream'
+import timers from 'node:timers/promises'
 import util from 'node:util'
 import vm from 'node:vm'
 
@@ -34,6 +36,35 @@ const writeAll = (fd, bytes) => {
 }
 const say = (event) => writeAll(protocol, Buffer.from(JSON.stringify(event) + '\n'))
 
+// What a run has started may come up after that run was interrupted, and knows it by this. Code that awaits something cannot be
+// ended, but its timers and what it fetches do not come any more, and what it prints fails.
+const runs = new AsyncLocalStorage()
+class Interrupted extends Error {
+  name = 'KeyboardInterrupt'
+  message = 'execution was interrupted'
+  stack = 'KeyboardInterrupt'
+}
+const whileItMay = (deed) => function (...args) {
+  if (runs.getStore()?.interrupted) throw new Interrupted()
+  return Reflect.apply(deed, this, args)
+}
+const withCallback = (start) => {
+  const wrapped = (callback, ...rest) => {
+    const run = runs.getStore()
+    if (!run || typeof callback !== 'function') return start(callback, ...rest)
+    return start(function (...args) {
+      if (!run.interrupted) Reflect.apply(callback, this, args)
+    }, ...rest)
+  }
+  return Object.defineProperties(wrapped, Object.getOwnPropertyDescriptors(start))
+}
+const withPromise = (start) => (...args) => {
+  const run = runs.getStore()
+  const heard = (tell) => (value) => run.interrupted ? new Promise(() => {}) : tell(value)
+  const promise = start(...args)
+  return run ? promise.then(heard((value) => value), heard((error) => Promise.reject(error))) : promise
+}
+
 // Node's own would make the descriptor non-blocking for children as well, and keep back what a full pipe does not take.
 for (const [name, fd] of [['stdout', 1], ['stderr', 2]]) {
   const own = reopened(fd, 'w')
@@ -49,9 +80,10 @@ for (const [name, fd] of [['stdout', 1], ['stderr', 2]]) {
     },
   })
   stream.fd = fd
+  stream.write = whileItMay(stream.write)
   Object.defineProperty(process, name, { configurable: true, enumerable: true, value: stream })
 }
-const complain = (text) => process.stderr.write(text + '\n')
+const complain = (text) => runs.exit(() => process.stderr.write(text + '\n'))
 
 // V8 and OpenSSL keep generators of their own in memory, which a fork would copy: these ask the kernel.
 const urandom = fs.openSync('/dev/urandom', 'r')
@@ -101,10 +133,16 @@ shell.removeAllListeners('SIGINT')
 // What code throws goes to the console's domain instead of to whoever asked for its evaluation.
 let thrown = (error) => complain(`Uncaught: ${error?.stack ?? error}`)
 shell._domain.removeAllListeners('error')
-shell._domain.on('error', (error) => thrown(error))
+shell._domain.on('error', (error) => error instanceof Interrupted || thrown(error))
 globalThis.require = createRequire(path.join(process.cwd(), 'forkd.js'))
 globalThis.module = { exports: {} }
-globalThis.display = (value, ...types) => say({ type: 'result', is_main_result: false, ...bundle(value) })
+globalThis.display = whileItMay((value, ...types) => say({ type: 'result', is_main_result: false, ...bundle(value) }))
+// It hides what fails when it writes.
+for (const [name, method] of Object.entries(console)) if (typeof method === 'function' && name !== 'Console') console[name] = whileItMay(method)
+for (const name of ['setTimeout', 'setInterval', 'setImmediate']) globalThis[name] = withCallback(globalThis[name])
+for (const name of ['setTimeout', 'setImmediate']) timers[name] = withPromise(timers[name])
+globalThis.fetch = withPromise(globalThis.fetch)
+syncBuiltinESMExports()
 
 function bundle(value) {
   if (value && typeof value === 'object') {
@@ -128,11 +166,14 @@ let interrupt = () => {}
 // While code runs that does not wait, Node has its own way to interrupt it, which a listener would be in the way of.
 const onInterrupt = () => interrupt()
 process.on('SIGINT', onInterrupt)
-process.on('unhandledRejection', (error) => complain(`Unhandled rejection: ${error?.stack ?? error}`))
+process.on('unhandledRejection', (error) => error instanceof Interrupted || complain(`Unhandled rejection: ${error?.stack ?? error}`))
 
-function evaluate(code) {
+function evaluate(code, state) {
   return new Promise((done, failed) => {
-    interrupt = () => failed(Object.assign(new Error('execution was interrupted'), { name: 'KeyboardInterrupt', stack: 'KeyboardInterrupt' }))
+    interrupt = () => {
+      state.interrupted = true
+      failed(new Interrupted())
+    }
     // An object at the beginning is an expression, as in a console.
     const text = /^\s*\{/.test(code) && !/;\s*$/.test(code) ? `(${code.trim()}\n)` : code
     const later = thrown
@@ -144,13 +185,13 @@ function evaluate(code) {
       thrown = over(failed)
       process.off('SIGINT', onInterrupt)
       try {
-        shell.eval(source, shell.context, 'code', (error, value) => {
+        runs.run(state, () => shell.eval(source, shell.context, 'code', (error, value) => {
           if (error instanceof repl.Recoverable || error?.name === 'SyntaxError') {
             if (retry) return run(retry)
             return over(failed)(error.err ?? error)
           }
           return error ? over(failed)(error) : Promise.resolve(value).then(over(done), over(failed))
-        })
+        }))
       } finally {
         process.on('SIGINT', onInterrupt)
       }
@@ -171,16 +212,18 @@ const imports = (code) =>
 async function run(ask) {
   say({ type: 'number_of_executions', execution_count: ++count })
   const before = {}
+  const state = { interrupted: false }
   for (const [name, value] of Object.entries(ask.env ?? {})) {
     before[name] = process.env[name]
     process.env[name] = value
   }
   try {
-    const value = await evaluate(imports(ask.code))
+    const value = await evaluate(imports(ask.code), state)
     if (value !== undefined) say({ type: 'result', is_main_result: true, ...bundle(value) })
   } catch (error) {
     const known = error instanceof Error || (error && typeof error === 'object' && 'stack' in error)
     const interrupted = error?.code === 'ERR_SCRIPT_EXECUTION_INTERRUPTED'
+    state.interrupted ||= interrupted
     say({
       type: 'error',
       name: interrupted ? 'KeyboardInterrupt' : known ? String(error.name) : 'Error',

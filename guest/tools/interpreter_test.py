@@ -530,6 +530,30 @@ class Interrupts(Interpreter):
         self.assertEqual(self.run_code("(exit 7)", language="bash", env_vars=env).error["value"], "7")
         self.after("while :; do :; done", show, "old\n0", "bash", 8, env_vars=env)
 
+    def test_what_interrupted_javascript_has_left(self):
+        """Prints nothing into the runs that follow, and does not go on with its timers."""
+        sleep = "var sleep = (ms) => new Promise((done) => setTimeout(done, ms));"
+        self.run_code(f"var kept = 1; var turns = 0; {sleep}", language="javascript")
+        for code in (
+                "for (;;) { await sleep(20); console.log('LEAK') }",
+                "for (;;) { try { await sleep(20); turns++ } catch {} }",
+                "for (;;) { try { await require('timers/promises').setTimeout(20); turns++; process.stdout.write('LEAK') } catch {} }",
+                "import { setTimeout as nap } from 'timers/promises'\nfor (;;) { await nap(20); turns++ }",
+                "for (;;) { await require('fs').promises.stat('/'); console.error('LEAK'); await 1 }",
+                "setInterval(() => { turns++; console.log('LEAK') }, 20); while (true) {}",
+                "setInterval(() => display('LEAK'), 20); await new Promise(() => {})",
+                "require('child_process').exec('sleep 1', () => { console.log('LEAK') }); await new Promise(() => {})"):
+            with self.subTest(code):
+                self.server.give_up(code, after=0.1, language="javascript")
+                before = self.run_code("turns", language="javascript").text
+                run = self.run_code("await sleep(100); [turns, kept].join()", language="javascript")
+                self.assertEqual((run.stdout, run.stderr, run.error, run.text, len(run.results)), ("", "", None, f"{before},1", 1))
+        run = self.run_code("await sleep(500); kept", language="javascript")
+        self.assertEqual((run.stdout, run.stderr, run.text), ("", "", "1"))
+        run = self.run_code(
+            "setTimeout((x) => console.log(x), 20, 'later'); await require('util').promisify(setTimeout)(100, 'soon')", language="javascript")
+        self.assertEqual((run.stdout, run.text), ("later\n", "soon"))
+
     def test_what_can_be_interrupted_keeps_its_state(self):
         """At once, or when all it has started is interrupted."""
         keep = {"python": "kept = 1", "javascript": "var kept = 1", "bash": "kept=1", "java": "int kept = 1;"}
