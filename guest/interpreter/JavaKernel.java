@@ -42,7 +42,7 @@ public final class JavaKernel {
   private int count;
 
   /** What the JShell asks for something to run its code; this one is kept at hand to be stopped. */
-  private static final class Here implements ExecutionControlProvider {
+  private final class Here implements ExecutionControlProvider {
     @Override
     public String name() {
       return "here";
@@ -50,7 +50,16 @@ public final class JavaKernel {
 
     @Override
     public ExecutionControl generate(ExecutionEnv env, Map<String, String> parameters) {
-      return new LocalExecutionControl();
+      return new LocalExecutionControl() {
+        @Override
+        public String invoke(String className, String methodName)
+            throws RunException, EngineTerminationException, InternalException {
+          if (interrupted.get()) { // While it was compiled.
+            throw new StoppedException();
+          }
+          return super.invoke(className, methodName);
+        }
+      };
     }
   }
 
@@ -144,6 +153,9 @@ public final class JavaKernel {
       String source = info.source() == null || info.source().isEmpty() ? rest : info.source();
       rest = info.source() == null || info.source().isEmpty() ? "" : info.remaining();
       result = null;
+      if (interrupted.get()) { // While it was read: there was nothing yet that could be stopped.
+        return;
+      }
       for (SnippetEvent event : shell.eval(source)) {
         if (event.causeSnippet() != null) {
           continue; // One that was waiting for this one.

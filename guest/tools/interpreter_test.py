@@ -554,6 +554,14 @@ class Interrupts(Interpreter):
             "setTimeout((x) => console.log(x), 20, 'later'); await require('util').promisify(setTimeout)(100, 'soon')", language="javascript")
         self.assertEqual((run.stdout, run.text), ("later\n", "soon"))
 
+    def test_java_that_is_interrupted_while_it_is_compiled(self):
+        """Is not begun: here it takes a second to find out what is in the list."""
+        file, lists = os.path.join(self.server.home, "java-has-run"), ", ".join(["List.of(1, 2L, 3.0, List.of(4))"] * 60)
+        self.answers("java")
+        self.server.give_up(f'{{ new FileOutputStream("{file}").close(); var x = List.of({lists}); while (true) {{ }} }}', after=0.3, language="java")
+        self.answers("java")
+        self.assertFalse(os.path.exists(file))
+
     def test_what_can_be_interrupted_keeps_its_state(self):
         """At once, or when all it has started is interrupted."""
         keep = {"python": "kept = 1", "javascript": "var kept = 1", "bash": "kept=1", "java": "int kept = 1;"}
