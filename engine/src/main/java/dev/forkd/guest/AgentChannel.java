@@ -2,6 +2,7 @@ package dev.forkd.guest;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -11,8 +12,10 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
@@ -46,6 +49,7 @@ final class AgentChannel implements AutoCloseable {
 
   static final int TOKEN_BYTES = 32;
   private static final int NONCE_BYTES = 32;
+  private static final System.Logger LOG = System.getLogger(AgentChannel.class.getName());
   private static final JsonMapper JSON = JsonMapper.shared();
   private static final SecureRandom RANDOM = new SecureRandom();
 
@@ -56,6 +60,10 @@ final class AgentChannel implements AutoCloseable {
   private final Map<Integer, AgentStream> streams = new ConcurrentHashMap<>();
   private final AtomicInteger nextStream = new AtomicInteger();
   private final ReentrantLock writing = new ReentrantLock();
+
+  /** Streams that were given up, which the guest is still to hear: before all that is sent next. */
+  private final Queue<Integer> givenUp = new ConcurrentLinkedQueue<>();
+
   private final CompletableFuture<JsonNode> ready = new CompletableFuture<>();
   private final CompletableFuture<Boolean> synced = new CompletableFuture<>();
   private volatile Optional<NonceFilter> filter = Optional.empty();
@@ -231,9 +239,6 @@ final class AgentChannel implements AutoCloseable {
 
   /** Opens a stream with a request. */
   AgentStream open(Map<String, ?> request) {
-    lost.ifPresent(why -> {
-      throw new ForkdException(why.code(), why.message(), why);
-    });
     byte[] json = JSON.writeValueAsBytes(request);
     if (json.length > MAX_REQUEST_BYTES) {
       throw new ForkdException(
@@ -244,13 +249,26 @@ final class AgentChannel implements AutoCloseable {
     // Counted with itself in, so that of several at once none comes in as one too many: the agent
     // would end the conversation.
     streams.put(stream.id(), stream);
-    int most = maxStreams;
-    if (streams.size() > most) {
+    try {
+      // Asked when it is in there: who is lost later ends it with the others.
+      lost.ifPresent(why -> {
+        throw new ForkdException(why.code(), why.message(), why);
+      });
+      int most = maxStreams;
+      if (streams.size() > most) {
+        throw new ForkdException(
+            ErrorCode.RESOURCE_EXHAUSTED,
+            "sandbox " + who + " has " + most + " requests open; wait for one to end");
+      }
+      write(opening(stream.id(), json));
+    } catch (ForkdException e) {
       streams.remove(stream.id());
-      throw new ForkdException(
-          ErrorCode.RESOURCE_EXHAUSTED,
-          "sandbox " + who + " has " + most + " requests open; wait for one to end");
+      throw e;
     }
+    return stream;
+  }
+
+  private static ByteBuffer opening(int stream, byte[] json) {
     int frames = Math.max(1, Math.ceilDiv(json.length, Frame.MAX_PAYLOAD_BYTES));
     ByteBuffer bytes =
         ByteBuffer.allocate(json.length + frames * Frame.HEADER_BYTES)
@@ -261,25 +279,40 @@ final class AgentChannel implements AutoCloseable {
       put(
           bytes,
           new Frame(
-              stream.id(),
+              stream,
               Frame.OPEN,
               i < frames - 1 ? Frame.MORE : 0,
               java.util.Arrays.copyOfRange(json, from, to)));
     }
-    try {
-      write(bytes.flip());
-    } catch (ForkdException e) {
-      streams.remove(stream.id());
-      throw e;
-    }
-    return stream;
+    return bytes.flip();
   }
 
-  /** Gives a stream up; what it runs in the guest is killed. */
-  void cancel(int stream) {
-    if (streams.remove(stream) != null && lost.isEmpty()) {
-      send(new Frame(stream, Frame.CANCEL, 0, new byte[0]));
-      events.changed();
+  /**
+   * Gives a stream up, unless it has ended: whoever waits for it hears {@code why}, and what it
+   * runs in the guest is killed. It neither waits nor fails: a guest that takes nothing now is told
+   * before anything else.
+   */
+  void cancel(AgentStream stream, String why) {
+    if (stream.ended()) {
+      return;
+    }
+    stream.fail(new ForkdException(ErrorCode.CANCELLED, why));
+    if (!streams.containsKey(stream.id())) {
+      return;
+    }
+    // Noted while it is still counted: whoever opens one in its place sends this first.
+    givenUp.add(stream.id());
+    streams.remove(stream.id());
+    events.changed();
+    Threads.virtual("cancel-" + who, this::tellGivenUp);
+  }
+
+  private void tellGivenUp() {
+    try {
+      write(ByteBuffer.allocate(0));
+    } catch (ForkdException e) {
+      // Whoever writes next tells it; when nobody can any more, the guest has other troubles.
+      LOG.log(System.Logger.Level.DEBUG, "giving up a request: {0}", e.message());
     }
   }
 
@@ -289,11 +322,15 @@ final class AgentChannel implements AutoCloseable {
   }
 
   void send(Frame frame) {
+    write(bytes(frame));
+  }
+
+  private static ByteBuffer bytes(Frame frame) {
     ByteBuffer bytes =
         ByteBuffer.allocate(Frame.HEADER_BYTES + frame.payload().length)
             .order(ByteOrder.LITTLE_ENDIAN);
     put(bytes, frame);
-    write(bytes.flip());
+    return bytes.flip();
   }
 
   private static void put(ByteBuffer into, Frame frame) {
@@ -328,9 +365,10 @@ final class AgentChannel implements AutoCloseable {
                         "the guest of " + who + " takes no requests any more"));
                 return null;
               });
-      while (bytes.hasRemaining()) {
-        socket.write(bytes);
-      }
+      writeGivenUp();
+      writeAll(bytes);
+      // Those who meanwhile waited in vain to tell.
+      writeGivenUp();
     } catch (IOException e) {
       throw new ForkdException(
           ErrorCode.UNAVAILABLE,
@@ -339,6 +377,18 @@ final class AgentChannel implements AutoCloseable {
     } finally {
       written.complete(null);
       writing.unlock();
+    }
+  }
+
+  private void writeGivenUp() throws IOException {
+    while (!givenUp.isEmpty()) {
+      writeAll(bytes(new Frame(givenUp.remove(), Frame.CANCEL, 0, new byte[0])));
+    }
+  }
+
+  private void writeAll(ByteBuffer bytes) throws IOException {
+    while (bytes.hasRemaining()) {
+      socket.write(bytes);
     }
   }
 

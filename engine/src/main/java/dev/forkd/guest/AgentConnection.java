@@ -53,7 +53,7 @@ public final class AgentConnection implements PortConnection {
       case AgentStream.Item.Failed(ForkdException why) ->
           throw new ForkdException(why.code(), why.message(), why);
       default -> {
-        agent.cancel(stream);
+        agent.cancel(stream, "the port was not connected");
         throw new ForkdException(
             ErrorCode.DEADLINE_EXCEEDED,
             "port " + port + " of the guest was not connected within " + CONNECT_TIMEOUT);
@@ -74,9 +74,8 @@ public final class AgentConnection implements PortConnection {
   @Override
   public void close() {
     if (closed.compareAndSet(false, true)) {
-      agent.cancel(stream);
-      // Whoever reads at this moment is to hear of it.
-      stream.fail(new ForkdException(ErrorCode.CANCELLED, "the connection was closed"));
+      // Whoever reads at this moment hears of it.
+      agent.cancel(stream, "the connection was closed");
       ended.run();
     }
   }

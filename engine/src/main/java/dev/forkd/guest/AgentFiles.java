@@ -72,7 +72,7 @@ public final class AgentFiles implements GuestFiles {
       throw new ForkdException(
           ErrorCode.CANCELLED, "the source for " + path + " ended: " + e.getMessage(), e);
     } finally {
-      agent.cancel(stream); // Unless it has ended by itself.
+      agent.cancel(stream, "the transfer was given up"); // Unless it has ended by itself.
     }
   }
 

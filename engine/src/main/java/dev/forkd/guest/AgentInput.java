@@ -11,6 +11,8 @@ import java.util.concurrent.locks.ReentrantLock;
  * holds nothing.
  */
 public final class AgentInput {
+  static final String GIVEN_UP = "writing to the process was given up";
+
   private final ProcessRef process;
   private final ReentrantLock lock = new ReentrantLock();
   private Optional<Runnable> ending = Optional.empty();
@@ -31,14 +33,9 @@ public final class AgentInput {
     lock.lock();
     try {
       if (closed) {
-        throw givenUp();
+        throw new ForkdException(ErrorCode.CANCELLED, GIVEN_UP);
       }
-      ending =
-          Optional.of(() -> {
-            // Who waits first: the guest may be slow to hear.
-            stream.fail(givenUp());
-            agent.cancel(stream);
-          });
+      ending = Optional.of(() -> agent.cancel(stream, GIVEN_UP));
     } finally {
       lock.unlock();
     }
@@ -51,10 +48,6 @@ public final class AgentInput {
     } finally {
       lock.unlock();
     }
-  }
-
-  private static ForkdException givenUp() {
-    return new ForkdException(ErrorCode.CANCELLED, "writing to the process was given up");
   }
 
   /** Ends what is being written, and all that would be. */

@@ -37,7 +37,7 @@ final class AgentProcessStream implements ProcessStream {
           try {
             end.complete(listen(listener));
           } catch (RuntimeException e) {
-            agent.cancel(stream);
+            agent.cancel(stream, "listening to the process failed");
             end.completeExceptionally(e);
           } finally {
             ended.run();
@@ -86,11 +86,9 @@ final class AgentProcessStream implements ProcessStream {
 
   @Override
   public void close() {
-    ForkdException closed =
-        new ForkdException(ErrorCode.CANCELLED, "listening to the process was ended");
-    if (end.completeExceptionally(closed)) {
-      agent.cancel(stream);
-      stream.fail(closed);
+    String why = "listening to the process was ended";
+    if (end.completeExceptionally(new ForkdException(ErrorCode.CANCELLED, why))) {
+      agent.cancel(stream, why);
     }
   }
 }

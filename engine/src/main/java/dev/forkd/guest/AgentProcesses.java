@@ -121,7 +121,7 @@ public final class AgentProcesses {
       agent.drain(stream, OutputStream.nullOutputStream(), STALL, "input");
     } finally {
       input.end();
-      agent.cancel(stream); // Unless it has ended by itself.
+      agent.cancel(stream, AgentInput.GIVEN_UP); // Unless it has ended by itself.
     }
   }
 

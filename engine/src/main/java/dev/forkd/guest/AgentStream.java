@@ -51,6 +51,7 @@ final class AgentStream {
   private long sendCredit = Frame.INITIAL_CREDIT_BYTES;
   private int remarks;
   private boolean over;
+  private boolean ended;
 
   AgentStream(AgentChannel channel, int id) {
     this.channel = channel;
@@ -133,6 +134,7 @@ final class AgentStream {
       throw FrameDecoder.broken("a result that is not JSON");
     }
     over = true;
+    ended = true;
     if (frame.type() == Frame.END) {
       channel.heardIdle(json);
       items.add(new Item.Ended(json));
@@ -183,8 +185,9 @@ final class AgentStream {
       }
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
-      channel.cancel(id);
-      throw new ForkdException(ErrorCode.CANCELLED, "interrupted while waiting for the guest", e);
+      String why = "interrupted while waiting for the guest";
+      channel.cancel(this, why);
+      throw new ForkdException(ErrorCode.CANCELLED, why, e);
     } finally {
       lock.unlock();
     }
@@ -236,6 +239,17 @@ final class AgentStream {
     }
   }
 
+  /** Whether the guest has ended it. */
+  boolean ended() {
+    lock.lock();
+    try {
+      return ended;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Whether it has ended, from whichever side. */
   boolean over() {
     lock.lock();
     try {

@@ -40,7 +40,7 @@ final class AgentWatch implements GuestWatch.Handle {
       throw new ForkdException(why.code(), why.message(), why);
     }
     if (first.isEmpty() || !(first.get() instanceof AgentStream.Item.Note)) {
-      agent.cancel(stream);
+      agent.cancel(stream, "the watch did not begin");
       throw new ForkdException(
           ErrorCode.DEADLINE_EXCEEDED, "the guest did not begin to watch within " + BEGIN_TIMEOUT);
     }
@@ -64,7 +64,7 @@ final class AgentWatch implements GuestWatch.Handle {
       }
     } catch (ForkdException e) {
       if (closed.compareAndSet(false, true)) {
-        agent.cancel(stream);
+        agent.cancel(stream, "the watch failed");
         listener.ended(e);
       }
     }
@@ -113,8 +113,7 @@ final class AgentWatch implements GuestWatch.Handle {
   @Override
   public void close() {
     if (closed.compareAndSet(false, true)) {
-      agent.cancel(stream);
-      stream.fail(new ForkdException(ErrorCode.CANCELLED, "the watch was ended"));
+      agent.cancel(stream, "the watch was ended");
     }
   }
 }

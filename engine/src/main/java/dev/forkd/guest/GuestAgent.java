@@ -222,8 +222,9 @@ public final class GuestAgent implements AutoCloseable {
     return channel.open(request);
   }
 
-  void cancel(AgentStream stream) {
-    channel.cancel(stream.id());
+  /** See {@link AgentChannel#cancel}. */
+  void cancel(AgentStream stream, String why) {
+    channel.cancel(stream, why);
   }
 
   void sendEof(AgentStream stream) {
@@ -242,13 +243,22 @@ public final class GuestAgent implements AutoCloseable {
 
   private JsonNode drain(
       AgentStream stream, OutputStream sink, Duration timeout, Limit limit, String what) {
+    try {
+      return drained(stream, sink, timeout, limit, what);
+    } catch (RuntimeException e) {
+      channel.cancel(stream, "nobody waits for '" + what + "' any more");
+      throw e;
+    }
+  }
+
+  private JsonNode drained(
+      AgentStream stream, OutputStream sink, Duration timeout, Limit limit, String what) {
     long begin = System.nanoTime();
     while (true) {
       Duration left =
           limit == Limit.WHOLE ? timeout.minusNanos(System.nanoTime() - begin) : timeout;
       Optional<AgentStream.Item> item = left.isPositive() ? stream.next(left) : Optional.empty();
       if (item.isEmpty()) {
-        channel.cancel(stream.id());
         throw new ForkdException(
             ErrorCode.DEADLINE_EXCEEDED,
             "the guest of "
@@ -264,12 +274,8 @@ public final class GuestAgent implements AutoCloseable {
           try {
             sink.write(bytes);
           } catch (IOException e) {
-            channel.cancel(stream.id());
             throw new ForkdException(
                 ErrorCode.CANCELLED, "the receiver of '" + what + "' went away", e);
-          } catch (RuntimeException e) {
-            channel.cancel(stream.id());
-            throw e;
           }
         }
         case AgentStream.Item.Note _, AgentStream.Item.Eof _ -> {}
@@ -305,7 +311,7 @@ public final class GuestAgent implements AutoCloseable {
         sendEof(stream);
       } catch (ForkdException e) {
         if (e.code() != ErrorCode.FAILED_PRECONDITION) {
-          channel.cancel(stream.id());
+          giveUp(stream);
           throw e;
         }
         // The guest has answered before it took everything: the answer says why.
@@ -323,9 +329,7 @@ public final class GuestAgent implements AutoCloseable {
   }
 
   private void giveUp(AgentStream stream) {
-    channel.cancel(stream.id());
-    stream.fail(
-        new ForkdException(ErrorCode.CANCELLED, "nobody waits for the evaluation any more"));
+    channel.cancel(stream, "nobody waits for the evaluation any more");
   }
 
   /** What an evaluation gave, as far as it may be held; the rest is taken and dropped. */

@@ -20,14 +20,22 @@ public final class GuestExec {
     this.limit = limit;
   }
 
-  /** Hands all output to {@code listener} and waits for the end. */
+  /** Hands all output to {@code listener} and waits for the end; cancelled when this fails. */
   public ExecExit run(ExecListener listener) {
+    try {
+      return runOn(listener);
+    } catch (RuntimeException e) {
+      cancel();
+      throw e;
+    }
+  }
+
+  private ExecExit runOn(ExecListener listener) {
     long deadline = System.nanoTime() + limit.toNanos();
     while (true) {
       Optional<AgentStream.Item> item =
           stream.next(Duration.ofNanos(Math.max(0, deadline - System.nanoTime())));
       if (item.isEmpty()) {
-        cancel();
         throw new ForkdException(
             ErrorCode.DEADLINE_EXCEEDED,
             "the guest did not end the command within " + limit.toSeconds() + " s");
@@ -88,10 +96,8 @@ public final class GuestExec {
     }
   }
 
-  /** Kills the process group and forgets it. */
+  /** Kills the process group and forgets it; whoever waits for its end hears of it. */
   public void cancel() {
-    channel.cancel(stream.id());
-    // Whoever waits for its end is to hear of it.
-    stream.fail(new ForkdException(ErrorCode.CANCELLED, "the command was given up"));
+    channel.cancel(stream, "the command was given up");
   }
 }

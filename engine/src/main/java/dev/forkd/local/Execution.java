@@ -93,19 +93,27 @@ final class Execution {
         "exec-" + sandbox.id(),
         () -> {
           try {
-            end.complete(exec.run(listener));
-          } catch (ForkdException e) {
-            exec.cancel();
-            notRun(e, listener)
-                .ifPresentOrElse(end::complete, () -> end.completeExceptionally(sandbox.reason(e)));
+            end.complete(run(sandbox, exec, listener));
           } catch (RuntimeException e) {
-            exec.cancel();
             end.completeExceptionally(e);
           } finally {
+            if (!end.isDone()) { // An Error: whoever waits is not left waiting.
+              exec.cancel();
+              end.completeExceptionally(
+                  new ForkdException(ErrorCode.INTERNAL, "the command's output was not taken"));
+            }
             session.close();
           }
         });
     return new Session(session, exec, end);
+  }
+
+  private static ExecExit run(Sandbox sandbox, GuestExec exec, ExecListener listener) {
+    try {
+      return exec.run(listener);
+    } catch (ForkdException e) {
+      return notRun(e, listener).orElseThrow(() -> sandbox.reason(e));
+    }
   }
 
   /**
