@@ -7,11 +7,10 @@ import java.io.ByteArrayOutputStream;
 
 /** A command that is run to its end for a caller who wants all of its output at once. */
 final class CollectedExec implements ExecListener {
-  private final ByteArrayOutputStream out = new ByteArrayOutputStream();
-  private final ByteArrayOutputStream err = new ByteArrayOutputStream();
+  private final Kept out = new Kept();
+  private final Kept err = new Kept();
   private final long limitBytes;
   private final Caller caller;
-  private boolean truncated;
 
   private CollectedExec(long limitBytes, Caller caller) {
     this.limitBytes = limitBytes;
@@ -43,24 +42,35 @@ final class CollectedExec implements ExecListener {
   }
 
   private synchronized ExecResult result(ExecExit exit, double wallMillis) {
-    return new ExecResult(exit, out.toByteArray(), err.toByteArray(), truncated, wallMillis);
+    return new ExecResult(
+        exit,
+        out.bytes.toByteArray(),
+        err.bytes.toByteArray(),
+        out.truncated || err.truncated,
+        wallMillis);
   }
 
   @Override
   public synchronized void stdout(byte[] chunk) {
-    keep(out, chunk);
+    out.keep(chunk);
   }
 
   @Override
   public synchronized void stderr(byte[] chunk) {
-    keep(err, chunk);
+    err.keep(chunk);
   }
 
-  private void keep(ByteArrayOutputStream into, byte[] chunk) {
-    int room = (int) Math.max(0, Math.min(chunk.length, limitBytes - into.size()));
-    // What was dropped leaves a gap: nothing behind it is kept either.
-    int kept = room > 0 && !truncated && caller.mayHold(room) ? room : 0;
-    into.write(chunk, 0, kept);
-    truncated |= kept < chunk.length;
+  /** What is kept of one of the two. */
+  private final class Kept {
+    private final ByteArrayOutputStream bytes = new ByteArrayOutputStream();
+    private boolean truncated;
+
+    void keep(byte[] chunk) {
+      int room = (int) Math.max(0, Math.min(chunk.length, limitBytes - bytes.size()));
+      // What was dropped leaves a gap: nothing behind it is kept either.
+      int kept = room > 0 && !truncated && caller.mayHold(room) ? room : 0;
+      bytes.write(chunk, 0, kept);
+      truncated |= kept < chunk.length;
+    }
   }
 }

@@ -18,8 +18,9 @@ import java.util.concurrent.TimeoutException;
 /**
  * A command of the pretended guest: {@code true}, {@code false}, {@code exit N}, {@code echo …} (to
  * standard output), {@code warn …} (to standard error), {@code env NAME}, {@code cat} (input to
- * output), {@code sleep SECONDS}, {@code yes} (until it is killed), {@code crash}. Anything else is
- * not found, as a shell says it.
+ * output), {@code sleep SECONDS}, {@code yes} (until it is killed), {@code flood …} (8 KiB to
+ * standard output, then … to standard error), {@code crash}. Anything else is not found, as a shell
+ * says it.
  */
 final class FakeProcess implements ExecSession {
   /** Input is never written in empty chunks, so an empty one can mark its end. */
@@ -74,6 +75,10 @@ final class FakeProcess implements ExecSession {
           while (!end.isDone()) {
             listener.stdout(YES.clone());
           }
+        }
+        case "flood" -> {
+          listener.stdout(YES.clone());
+          listener.stderr((rest + "\n").getBytes(StandardCharsets.UTF_8));
         }
         case "warn" -> listener.stderr((rest + "\n").getBytes(StandardCharsets.UTF_8));
         case "env" ->
