@@ -5,6 +5,7 @@ import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ApiKey;
 import dev.forkd.api.Threads;
+import dev.forkd.engine.GuestFiles;
 import dev.forkd.http.connect.Wire;
 import dev.forkd.testkit.FakeEngine;
 import java.io.IOException;
@@ -183,6 +184,26 @@ class DataPlaneTest {
     assertThat(listed.path("entries").path(0).path("path").asString()).isEqualTo(name.toString());
     assertThat(form("/a\0b").status()).isEqualTo(400);
     assertThat(form("/ok", "/a\0b").status()).isEqualTo(400);
+  }
+
+  /** A folder with very many files is listed whole, by both interfaces. */
+  @Test
+  void largeFolder() {
+    GuestFiles files = daemon.engine.files(daemon.engine.sandboxes().getFirst().id());
+    for (int i = 0; i < 100_000; i++) {
+      files.makeDirectory("/many/%06d".formatted(i));
+    }
+    files.makeDirectory("/many");
+    JsonNode listed =
+        JSON.readTree(unary("filesystem.Filesystem/ListDir", "{\"path\":\"/many\"}").body());
+    assertThat(listed.path("entries")).hasSize(100_000);
+    assertThat(listed.path("entries").path(99_999).path("name").asString()).isEqualTo("099999");
+    String id = daemon.engine.sandboxes().getFirst().id().value();
+    JsonNode plain =
+        JSON.readTree(daemon.get("/v1/sandboxes/" + id + "/files/list?path=/many").body());
+    assertThat(plain).hasSize(100_000);
+    assertThat(plain.path(99_999).path("path").asString()).isEqualTo("/many/099999");
+    assertThat(daemon.engine.inside()).isZero();
   }
 
   /** A full disk is told to the one who has sent far more than fits, after the last byte. */

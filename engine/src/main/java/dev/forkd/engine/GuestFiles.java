@@ -2,10 +2,10 @@ package dev.forkd.engine;
 
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalInt;
+import java.util.function.Consumer;
 
 /** A guest's files. Paths are absolute. A missing file is NOT_FOUND. */
 public interface GuestFiles {
@@ -63,18 +63,24 @@ public interface GuestFiles {
   /** What the path leads to, through symbolic links; of a broken link, the link. */
   Entry follow(String path);
 
-  /** The entries of a folder, in no order. */
-  List<Entry> list(String path);
+  /**
+   * Tells the entries of a folder, in no order. They are told as they come, however many there are;
+   * none is kept here.
+   *
+   * @param sink hears each, on the calling thread; it may be slow, and what it throws ends the list
+   */
+  void list(String path, Consumer<Entry> sink);
 
   /**
-   * The entries below a folder, down to so many levels, in lexical pre-order, each followed through
-   * symbolic links as by {@link #follow}; links to folders are not descended into.
+   * Tells the entries below a folder in the same way, down to so many levels, in lexical pre-order,
+   * each followed through symbolic links as by {@link #follow}; links to folders are not descended
+   * into.
    *
    * @param depth 1 for the folder's own entries; at most 1024
    * @throws dev.forkd.api.ForkdException FAILED_PRECONDITION when it is no folder or a link that
-   *     leads in circles, or when there is more than can be told (32 MiB as JSON)
+   *     leads in circles
    */
-  List<Entry> tree(String path, int depth);
+  void tree(String path, int depth, Consumer<Entry> sink);
 
   /** Makes a folder with its parents; no error if it is there. */
   default void makeDirectory(String path) {

@@ -97,7 +97,7 @@ public final class WarmUp {
             .files()
             .write(FILE, new ByteArrayInputStream(text), OptionalInt.empty(), Optional.empty()));
     unlessUnknown(() -> agent.files().read(FILE, OutputStream.nullOutputStream()));
-    unlessUnknown(() -> agent.files().list("/"));
+    unlessUnknown(() -> agent.files().list("/", _ -> {}));
     unlessUnknown(() -> agent.files().remove(FILE));
     Rehearsals.run(agent, rehearsals);
     return token;

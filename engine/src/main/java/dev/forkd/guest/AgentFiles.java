@@ -5,20 +5,15 @@ import dev.forkd.api.ForkdException;
 import dev.forkd.engine.GuestAccount;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.engine.GuestWatch;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import tools.jackson.core.JacksonException;
+import java.util.function.Consumer;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.MappingIterator;
-import tools.jackson.databind.json.JsonMapper;
 
 /** A guest's files through its agent. */
 public final class AgentFiles implements GuestFiles {
@@ -26,11 +21,6 @@ public final class AgentFiles implements GuestFiles {
   private static final Duration STALL = Duration.ofSeconds(60);
 
   private static final int CHUNK_BYTES = 64 << 10;
-
-  /** Of a list as the guest sends it: some hundred thousand entries. */
-  private static final int LIST_BYTES_MAX = 32 << 20;
-
-  private static final JsonMapper JSON = JsonMapper.shared();
 
   private final GuestAgent agent;
 
@@ -97,51 +87,16 @@ public final class AgentFiles implements GuestFiles {
   }
 
   @Override
-  public List<Entry> list(String path) {
-    return entries(Map.of("op", "list", "path", checked(path)));
+  public void list(String path, Consumer<Entry> sink) {
+    entries(Map.of("op", "list", "path", checked(path)), sink);
   }
 
   /** Few come with the result, many before it. */
-  private List<Entry> entries(Map<String, ?> request) {
-    ByteArrayOutputStream many = new ByteArrayOutputStream();
-    JsonNode answer = agent.call(request, limited(many, "" + request.get("path")), STALL);
-    List<Entry> list = new ArrayList<>();
-    if (many.size() == 0) {
-      answer.path("entries").forEach(node -> list.add(entry(node)));
-      return list;
-    }
-    try (MappingIterator<JsonNode> nodes =
-        JSON.readerFor(JsonNode.class).readValues(many.toByteArray())) {
-      while (nodes.hasNext()) {
-        list.add(entry(nodes.next()));
-      }
-    } catch (JacksonException e) {
-      throw FrameDecoder.broken("a list that is not JSON");
-    }
-    return list;
-  }
-
-  private static OutputStream limited(ByteArrayOutputStream into, String path) {
-    return new OutputStream() {
-      @Override
-      public void write(int b) {
-        write(new byte[] {(byte) b}, 0, 1);
-      }
-
-      @Override
-      public void write(byte[] bytes, int offset, int length) {
-        if (into.size() + length > LIST_BYTES_MAX) {
-          throw new ForkdException(
-              ErrorCode.FAILED_PRECONDITION,
-              "'"
-                  + path
-                  + "' has more entries than one list takes ("
-                  + LIST_BYTES_MAX
-                  + " bytes); list less deep or the folders in it, or use a command");
-        }
-        into.write(bytes, offset, length);
-      }
-    };
+  private void entries(Map<String, ?> request, Consumer<Entry> sink) {
+    ObjectFeed many = new ObjectFeed(node -> sink.accept(entry(node)));
+    JsonNode answer = agent.call(request, many, STALL);
+    many.end();
+    answer.path("entries").forEach(node -> sink.accept(entry(node)));
   }
 
   @Override
@@ -150,8 +105,8 @@ public final class AgentFiles implements GuestFiles {
   }
 
   @Override
-  public List<Entry> tree(String path, int depth) {
-    return entries(Map.of("op", "tree", "path", checked(path), "depth", depth));
+  public void tree(String path, int depth, Consumer<Entry> sink) {
+    entries(Map.of("op", "tree", "path", checked(path), "depth", depth), sink);
   }
 
   @Override

@@ -7,8 +7,8 @@ import dev.forkd.engine.GuestWatch;
 import dev.forkd.sandbox.Sandbox;
 import java.io.InputStream;
 import java.io.OutputStream;
-import java.util.List;
 import java.util.Optional;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** A sandbox's files; it runs while one of these does. */
@@ -20,7 +20,7 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
     }
   }
 
-  private void run(java.util.function.Consumer<GuestFiles> work) {
+  private void run(Consumer<GuestFiles> work) {
     try (Sandbox.Session session = sandbox.enter()) {
       work.accept(session.agent().files());
     }
@@ -42,8 +42,8 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
   }
 
   @Override
-  public List<Entry> list(String path) {
-    return with(files -> files.list(path));
+  public void list(String path, Consumer<Entry> sink) {
+    run(files -> files.list(path, sink));
   }
 
   @Override
@@ -52,8 +52,8 @@ record SandboxFiles(Sandbox sandbox) implements GuestFiles {
   }
 
   @Override
-  public List<Entry> tree(String path, int depth) {
-    return with(files -> files.tree(path, depth));
+  public void tree(String path, int depth, Consumer<Entry> sink) {
+    run(files -> files.tree(path, depth, sink));
   }
 
   @Override

@@ -20,6 +20,7 @@ import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.HashSet;
 import java.util.List;
@@ -314,7 +315,9 @@ class ForkSystemTest {
     assertThat(back.toByteArray()).isEqualTo(content);
     assertThat(files.stat("/data/deep/file").mode()).isEqualTo(0640);
     files.move("/data/deep/file", "/data/moved");
-    assertThat(files.list("/data")).extracting("path").contains("/data/moved", "/data/deep");
+    List<String> listed = new ArrayList<>();
+    files.list("/data", entry -> listed.add(entry.path()));
+    assertThat(listed).contains("/data/moved", "/data/deep");
     files.remove("/data");
     assertThatThrownBy(() -> files.stat("/data"))
         .isInstanceOfSatisfying(

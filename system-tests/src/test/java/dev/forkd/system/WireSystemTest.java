@@ -35,6 +35,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.json.JsonMapper;
 
 /**
  * What clients match in answers is the same from the fake engine, which most tests of the interface
@@ -44,6 +46,11 @@ import org.junit.jupiter.api.io.TempDir;
 class WireSystemTest {
   private static final HttpClient HTTP =
       HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
+
+  private static final JsonMapper JSON = JsonMapper.shared();
+
+  /** Of files in one folder. */
+  private static final int NAMES = 100_000;
 
   @TempDir Path folder;
 
@@ -76,6 +83,25 @@ class WireSystemTest {
         Thread.currentThread().interrupt();
         throw new AssertionError(e);
       }
+    }
+
+    CompletableFuture<HttpResponse<String>> answer(HttpRequest.Builder request) {
+      return HTTP.sendAsync(
+          request.timeout(Duration.ofMinutes(4)).build(), HttpResponse.BodyHandlers.ofString());
+    }
+
+    HttpRequest.Builder listed() {
+      return HttpRequest.newBuilder(URI.create(url + inSandbox("files/list") + "?path=/many"))
+          .header("Authorization", "Bearer " + token);
+    }
+
+    HttpRequest.Builder listedByE2b() {
+      return HttpRequest.newBuilder(URI.create(url + "/filesystem.Filesystem/ListDir"))
+          .header("E2b-Sandbox-Id", sandbox)
+          .header("E2b-Sandbox-Port", "49983")
+          .header("X-Access-Token", token)
+          .header("Content-Type", "application/json")
+          .POST(HttpRequest.BodyPublishers.ofString("{\"path\":\"/many\"}"));
     }
 
     void says(int status, String words, String method, String path, String body) {
@@ -199,6 +225,47 @@ class WireSystemTest {
           .extracting(one -> one.join().body())
           .anyMatch(body -> body.contains("\"truncated\":true"));
       assertThat(sandbox.eval("1 + 1").result()).contains("2");
+    }
+  }
+
+  /**
+   * Nor can their folders, however many large ones are listed at once: each list arrives whole, and
+   * meanwhile others are served.
+   */
+  @Test
+  @Timeout(300)
+  void foldersCannotTakeTheHeap() throws Exception {
+    try (Daemon daemon = Daemon.start(List.of("-Xmx96m", "-XX:+ExitOnOutOfMemoryError"));
+        Forkd forkd = daemon.client()) {
+      Sandbox large = forkd.fork("python");
+      Sandbox other = forkd.fork("python");
+      // Two files by many names: inodes would take longer, and there are not so many.
+      String make =
+          """
+          import os
+          os.mkdir('/many')
+          for i in range(2): open('/many/%d' % i, 'w').close()
+          for i in range(2, NAMES): os.link('/many/%d' % (i % 2), '/many/a-name-of-some-length-%06d' % i)
+          len(os.listdir('/many'))
+          """;
+      assertThat(large.eval(make.replace("NAMES", "" + NAMES), Duration.ofMinutes(3)).result())
+          .contains("" + NAMES);
+      Wire wire = new Wire(daemon.url(), Daemon.TOKEN, large.id(), "");
+      List<CompletableFuture<HttpResponse<String>>> all =
+          List.of(
+              wire.answer(wire.listed()),
+              wire.answer(wire.listed()),
+              wire.answer(wire.listedByE2b()));
+      while (!CompletableFuture.allOf(all.toArray(CompletableFuture[]::new)).isDone()) {
+        assertThat(other.eval("1 + 1").result()).contains("2");
+        Thread.sleep(500);
+      }
+      for (CompletableFuture<HttpResponse<String>> one : all) {
+        HttpResponse<String> answer = one.join();
+        assertThat(answer.statusCode()).isEqualTo(200);
+        JsonNode list = JSON.readTree(answer.body());
+        assertThat(list.isArray() ? list : list.path("entries")).hasSize(NAMES);
+      }
     }
   }
 }

@@ -9,13 +9,13 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.io.UncheckedIOException;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Optional;
 import java.util.concurrent.ConcurrentSkipListMap;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.Consumer;
 
 /**
  * Files of a pretended guest, in memory. A directory is a path without bytes. What is under {@code
@@ -141,14 +141,14 @@ final class FakeFiles implements GuestFiles {
   }
 
   @Override
-  public List<Entry> list(String path) {
+  public void list(String path, Consumer<Entry> sink) {
     node(path);
     String prefix = path.endsWith("/") ? path : path + "/";
-    return nodes.keySet().stream()
+    nodes.keySet().stream()
         .filter(name -> name.startsWith(prefix) && name.length() > prefix.length())
         .filter(name -> name.indexOf('/', prefix.length()) < 0)
         .map(this::stat)
-        .toList();
+        .forEach(sink);
   }
 
   @Override
@@ -157,18 +157,18 @@ final class FakeFiles implements GuestFiles {
   }
 
   @Override
-  public List<Entry> tree(String path, int depth) {
+  public void tree(String path, int depth, Consumer<Entry> sink) {
     if (node(path).bytes().isPresent()) {
       throw new ForkdException(ErrorCode.FAILED_PRECONDITION, path + " is no directory");
     }
-    List<Entry> found = new ArrayList<>();
-    for (Entry entry : list(path)) {
-      found.add(entry);
-      if (depth > 1 && entry.type().equals("directory")) {
-        found.addAll(tree(entry.path(), depth - 1));
-      }
-    }
-    return found;
+    list(
+        path,
+        entry -> {
+          sink.accept(entry);
+          if (depth > 1 && entry.type().equals("directory")) {
+            tree(entry.path(), depth - 1, sink);
+          }
+        });
   }
 
   @Override

@@ -9,6 +9,7 @@ import dev.forkd.http.CutOffException;
 import dev.forkd.http.Exchange;
 import dev.forkd.http.Failures;
 import dev.forkd.http.HeapBudget;
+import dev.forkd.http.ListAnswer;
 import io.helidon.http.HeaderName;
 import io.helidon.http.HeaderNames;
 import java.io.IOException;
@@ -99,6 +100,12 @@ public final class ConnectServer<C> {
         }
         unary(exchange, context, unary);
       }
+      case Method.Listing<C, ?> listing -> {
+        if (!type.equals(UNARY)) {
+          return wrongType(exchange, UNARY);
+        }
+        listing(exchange, context, listing);
+      }
       case Method.ServerStream<C, ?> stream -> {
         if (!type.equals(STREAM)) {
           return wrongType(exchange, STREAM);
@@ -178,6 +185,42 @@ public final class ConnectServer<C> {
       if (!begun) {
         held.close();
       }
+    }
+  }
+
+  private <Q> void listing(Exchange exchange, C context, Method.Listing<C, Q> method) {
+    ListAnswer answer = new ListAnswer(exchange, "{\"" + method.field() + "\":[", "]}");
+    try (HeapBudget.Share held = exchange.holding()) {
+      Call call = call(exchange, HeaderNames.CONTENT_ENCODING, exchange.cut());
+      Optional<Long> deadlineNanos = deadline(call);
+      Q request = ConnectMessages.read(wholeBody(exchange, held), method.request(), held);
+      method
+          .handler()
+          .answer(
+              context,
+              call,
+              request,
+              element -> {
+                inTime(deadlineNanos);
+                answer.add(ConnectMessages.write(element));
+              });
+      inTime(deadlineNanos);
+    } catch (ClientGoneException | CutOffException e) {
+      throw e;
+    } catch (RuntimeException e) {
+      exchange.cut().check();
+      if (exchange.started()) {
+        throw e; // It breaks off.
+      }
+      refuse(exchange, false, rendered(exchange, e));
+      return;
+    }
+    answer.end();
+  }
+
+  private static void inTime(Optional<Long> deadlineNanos) {
+    if (deadlineNanos.isPresent() && System.nanoTime() - deadlineNanos.get() > 0) {
+      throw new ConnectException(ConnectCode.DEADLINE_EXCEEDED, "the time the client gave is over");
     }
   }
 

@@ -1,6 +1,7 @@
 package dev.forkd.http.connect;
 
 import java.util.Optional;
+import java.util.function.Consumer;
 
 /**
  * One procedure of a {@link Service}. Handlers may block; they fail with {@link ConnectException},
@@ -18,6 +19,24 @@ public sealed interface Method<C> {
     @FunctionalInterface
     public interface UnaryHandler<C, Q> {
       Object answer(C context, Call call, Q request);
+    }
+  }
+
+  /**
+   * One message there, one back that is nothing but a list, which may be long: it goes out while it
+   * comes about. Whether the client's time is over is looked at with each element.
+   *
+   * @param field of the list in the answer
+   */
+  record Listing<C, Q>(String name, Class<Q> request, String field, ListingHandler<C, Q> handler)
+      implements Method<C> {
+    /** Answers a call on the request's thread. */
+    @FunctionalInterface
+    public interface ListingHandler<C, Q> {
+      /**
+       * @param elements takes the list's elements one by one and waits for the client when it must
+       */
+      void answer(C context, Call call, Q request, Consumer<Object> elements);
     }
   }
 

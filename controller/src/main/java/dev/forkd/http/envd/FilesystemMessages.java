@@ -128,8 +128,6 @@ final class FilesystemMessages {
 
   record EntryReply(EntryInfo entry) {}
 
-  record ListReply(List<EntryInfo> entries) {}
-
   record ChangeEvent(String name, String type, Optional<EntryInfo> entry) {
     static ChangeEvent of(GuestWatch.Change change) {
       String type =

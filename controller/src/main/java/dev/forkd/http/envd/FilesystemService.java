@@ -17,7 +17,6 @@ import dev.forkd.http.envd.FilesystemMessages.Empty;
 import dev.forkd.http.envd.FilesystemMessages.EntryInfo;
 import dev.forkd.http.envd.FilesystemMessages.EntryReply;
 import dev.forkd.http.envd.FilesystemMessages.EventsReply;
-import dev.forkd.http.envd.FilesystemMessages.ListReply;
 import dev.forkd.http.envd.FilesystemMessages.ListRequest;
 import dev.forkd.http.envd.FilesystemMessages.MoveRequest;
 import dev.forkd.http.envd.FilesystemMessages.PathRequest;
@@ -29,6 +28,7 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
+import java.util.function.Consumer;
 import java.util.function.LongSupplier;
 
 /**
@@ -54,7 +54,7 @@ final class FilesystemService implements AutoCloseable {
         "filesystem.Filesystem",
         List.of(
             new Method.Unary<>("Stat", PathRequest.class, FilesystemService::stat),
-            new Method.Unary<>("ListDir", ListRequest.class, FilesystemService::list),
+            new Method.Listing<>("ListDir", ListRequest.class, "entries", FilesystemService::list),
             new Method.Unary<>("MakeDir", PathRequest.class, FilesystemService::makeDirectory),
             new Method.Unary<>("Move", MoveRequest.class, FilesystemService::move),
             new Method.Unary<>("Remove", PathRequest.class, FilesystemService::remove),
@@ -78,7 +78,7 @@ final class FilesystemService implements AutoCloseable {
         EntryInfo.of(files.follow(Acting.of(files, call.head()).path(ask.path()))));
   }
 
-  private static Object list(Guest guest, Call call, ListRequest ask) {
+  private static void list(Guest guest, Call call, ListRequest ask, Consumer<Object> answer) {
     if (ask.depth() < 0 || ask.depth() > LEVELS_MAX) {
       throw invalid("depth is " + ask.depth() + "; it must be 0 to " + LEVELS_MAX);
     }
@@ -88,8 +88,7 @@ final class FilesystemService implements AutoCloseable {
     if (!leadsNowhere(folder)) {
       mustBeFolder(folder);
     }
-    return new ListReply(
-        files.tree(path, Math.max(1, ask.depth())).stream().map(EntryInfo::of).toList());
+    files.tree(path, Math.max(1, ask.depth()), entry -> answer.accept(EntryInfo.of(entry)));
   }
 
   /** The guest tells whether a link is broken or leads in circles when it is to be listed. */

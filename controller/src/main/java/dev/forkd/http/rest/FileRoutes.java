@@ -1,12 +1,14 @@
 package dev.forkd.http.rest;
 
 import dev.forkd.api.rest.FileWritten;
+import dev.forkd.api.rest.Json;
 import dev.forkd.api.rest.MakeDirectory;
 import dev.forkd.api.rest.MoveFile;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.engine.GuestFiles;
 import dev.forkd.http.ClientGoneException;
 import dev.forkd.http.Exchange;
+import dev.forkd.http.ListAnswer;
 import dev.forkd.http.Route;
 import java.io.IOException;
 import java.io.InputStream;
@@ -133,7 +135,9 @@ final class FileRoutes {
   }
 
   private void list(Exchange exchange) {
-    exchange.json(200, files(exchange).list(path(exchange)).stream().map(Views::entry).toList());
+    ListAnswer answer = new ListAnswer(exchange, "[", "]");
+    files(exchange).list(path(exchange), entry -> answer.add(Json.write(Views.entry(entry))));
+    answer.end();
   }
 
   private void makeDirectory(Exchange exchange) {

@@ -31,6 +31,9 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -38,6 +41,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The protocol, byte by byte, on a real socket. */
 class ConnectServerTest {
@@ -70,6 +74,8 @@ class ConnectServerTest {
                     "test.Echo",
                     List.of(
                         new Method.Unary<>("Say", Ask.class, ConnectServerTest.this::say),
+                        new Method.Listing<>(
+                            "List", Ask.class, "replies", ConnectServerTest.this::list),
                         new Method.ServerStream<>(
                             "Count", Ask.class, ConnectServerTest.this::count),
                         new Method.NotOffered<>("Pour")))),
@@ -118,6 +124,28 @@ class ConnectServerTest {
       }
     }
     return new Reply(context + ":" + ask.text() + ":" + ask.count());
+  }
+
+  private void list(String context, Call call, Ask ask, Consumer<Object> replies) {
+    for (int i = 1; i <= ask.count(); i++) {
+      replies.accept(new Reply(Integer.toString(i)));
+    }
+    switch (ask.text()) {
+      case "fail" -> throw new ConnectException(ConnectCode.ABORTED, "as asked");
+      case "cut" -> {
+        served.get().cut().cut();
+        replies.accept(new Reply("late"));
+      }
+      case "slow" -> {
+        try {
+          Thread.sleep(300);
+        } catch (InterruptedException e) {
+          Thread.currentThread().interrupt();
+        }
+        replies.accept(new Reply("late"));
+      }
+      default -> {}
+    }
   }
 
   private void count(String context, Call call, Ask ask, MessageStream answers) {
@@ -204,6 +232,45 @@ class ConnectServerTest {
                 .answer()
                 .status())
         .isEqualTo(200);
+  }
+
+  private RawHttp list(String json, String... headers) {
+    String[] all = java.util.Arrays.copyOf(headers, headers.length + 1);
+    all[headers.length] = UNARY;
+    return client.request("POST /test.Echo/List HTTP/1.1", json, all);
+  }
+
+  /** A list is a message like others, however long it is, and others follow it. */
+  @ParameterizedTest
+  @ValueSource(ints = {0, 1, 2, 5_000, 100_000})
+  void list(int count) throws IOException {
+    Answer answer = list("{\"count\":" + count + "}").answer();
+    assertThat(answer.status()).isEqualTo(200);
+    assertThat(answer.header("content-type")).isEqualTo("application/json");
+    assertThat(answer.text())
+        .isEqualTo(
+            IntStream.rangeClosed(1, count)
+                .mapToObj(i -> "{\"text\":\"" + i + "\"}")
+                .collect(Collectors.joining(",", "{\"replies\":[", "]}")));
+    assertThat(say("{}").status()).isEqualTo(200);
+  }
+
+  /** What fails is told while it can be, and breaks the answer off later; so does a cut. */
+  @Test
+  void listsThatFail() throws IOException {
+    Answer early = list("{\"text\":\"fail\",\"count\":100}").answer();
+    assertThat(early.status()).isEqualTo(409);
+    assertThat(early.text()).isEqualTo("{\"code\":\"aborted\",\"message\":\"as asked\"}");
+    Answer slow = list("{\"text\":\"slow\",\"count\":100}", "Connect-Timeout-Ms: 100").answer();
+    assertThat(slow.status()).isEqualTo(504);
+    assertThat(list("{\"count\":[]}").answer().status()).isEqualTo(400);
+    for (String text : List.of("fail", "cut")) {
+      assertThatThrownBy(() -> list("{\"text\":\"" + text + "\",\"count\":100000}").answer())
+          .as(text)
+          .isInstanceOf(EOFException.class);
+      client.close();
+      client = new RawHttp(server.port());
+    }
   }
 
   /** Each error code has its HTTP status, and its name as a text. */
