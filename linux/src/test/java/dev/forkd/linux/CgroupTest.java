@@ -2,11 +2,13 @@ package dev.forkd.linux;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
 
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.OptionalLong;
@@ -110,14 +112,22 @@ class CgroupTest {
       skip("the number of processes cannot be limited: " + SUPPORT.describe());
     }
     Cgroup group = create("pids", OptionalLong.empty(), OptionalInt.of(4));
+    // None of them ends before the last one was to be made; none holds the output open.
+    String script = "for i in 1 2 3 4 5 6 7 8; do sleep 100 >/dev/null 2>&1 & done";
     Process crowd =
-        new ProcessBuilder(
-                group.wrap(List.of("sh", "-c", "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done")))
+        new ProcessBuilder(group.wrap(List.of("sh", "-c", script)))
             .redirectErrorStream(true)
             .start();
-    String said = new String(crowd.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
-    assertThat(crowd.waitFor()).isNotZero();
-    assertThat(said).containsIgnoringCase("fork");
+    try {
+      String said = new String(crowd.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+      assertThat(crowd.waitFor()).isNotZero();
+      assertThat(said).containsIgnoringCase("fork");
+    } finally {
+      for (long pid : group.processes()) {
+        ProcessHandle.of(pid).ifPresent(ProcessHandle::destroyForcibly);
+      }
+      await().atMost(Duration.ofSeconds(60)).until(() -> group.processes().isEmpty());
+    }
   }
 
   /** A later process finds a group by its name alone. */

@@ -1,15 +1,20 @@
 package dev.forkd.linux;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.Optional;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
 class ProcessIdentityTest {
+  /** For what must happen, however busy the machine is. */
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
+
   /** A process is itself while it lives, and never its successor with the same pid. */
   @Test
   void livesAndDies() throws Exception {
@@ -49,12 +54,16 @@ class ProcessIdentityTest {
   @Test
   void zombiesAreDead() throws Exception {
     Process parent =
-        new ProcessBuilder("sh", "-c", "sleep 0.5 & echo $!; exec sleep 60")
+        new ProcessBuilder("sh", "-c", "exec 3<&0; (read x <&3) & echo $!; exec sleep 60")
             .redirectErrorStream(true)
             .start();
     try {
       long pid = Long.parseLong(parent.inputReader().readLine());
-      org.awaitility.Awaitility.await().until(() -> !ProcessIdentity.of(pid).isAlive());
+      await()
+          .atMost(PATIENCE)
+          .until(() -> ProcessIdentity.of(parent.pid()).commandName().equals(Optional.of("sleep")));
+      parent.getOutputStream().close();
+      await().atMost(PATIENCE).until(() -> !ProcessIdentity.of(pid).isAlive());
       assertThat(Files.exists(Path.of("/proc/" + pid)))
           .as("still there, as a zombie of %s", parent.pid())
           .isTrue();
@@ -80,11 +89,11 @@ class ProcessIdentityTest {
     try {
       assertThat(process.inputReader().readLine()).isEqualTo("up");
       Path status = Path.of("/proc/" + process.pid() + "/status");
-      org.awaitility.Awaitility.await().until(() -> Files.readString(status).contains("State:\tZ"));
+      await().atMost(PATIENCE).until(() -> Files.readString(status).contains("State:\tZ"));
       ProcessIdentity identity = ProcessIdentity.of(process.pid());
       assertThat(identity.isAlive()).isTrue();
       assertThat(identity.signal(true)).isTrue();
-      assertThat(identity.awaitEnd(Duration.ofSeconds(5))).isTrue();
+      assertThat(identity.awaitEnd(PATIENCE)).isTrue();
     } finally {
       process.destroyForcibly().waitFor();
     }
@@ -93,6 +102,18 @@ class ProcessIdentityTest {
   /** The end of a process that is not our child is seen at once, and a deadline is kept. */
   @Test
   void endOfAForeignProcess() throws Exception {
+    // The JDK's own watch of a foreign process begins with a pause of 300 ms. A machine that stalls
+    // makes one end late, and not each of several.
+    Duration atOnce = Duration.ofMillis(250);
+    Duration least = endOfForeignProcess();
+    for (int i = 0; i < 5 && least.compareTo(atOnce) >= 0; i++) {
+      Duration again = endOfForeignProcess();
+      least = again.compareTo(least) < 0 ? again : least;
+    }
+    assertThat(least).isLessThan(atOnce);
+  }
+
+  private static Duration endOfForeignProcess() throws Exception {
     Process parent =
         new ProcessBuilder("sh", "-c", "sleep 60 & echo $!; wait")
             .redirectErrorStream(true)
@@ -100,11 +121,10 @@ class ProcessIdentityTest {
     ProcessIdentity foreign = ProcessIdentity.of(Long.parseLong(parent.inputReader().readLine()));
     try {
       assertThat(foreign.awaitEnd(Duration.ofMillis(20))).isFalse();
-      // The JDK's own watch of a foreign process begins with a pause of 300 ms.
       long begin = System.nanoTime();
       foreign.signal(true);
-      assertThat(foreign.awaitEnd(Duration.ofSeconds(5))).isTrue();
-      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofMillis(250));
+      assertThat(foreign.awaitEnd(PATIENCE)).isTrue();
+      return Duration.ofNanos(System.nanoTime() - begin);
     } finally {
       foreign.signal(true);
       parent.destroyForcibly().waitFor();

@@ -115,7 +115,7 @@ class QmpClientTest {
             throw new java.io.UncheckedIOException(e);
           }
         });
-    assertThatThrownBy(() -> client.negotiate(Duration.ofSeconds(5)))
+    assertThatThrownBy(() -> client.negotiate(Duration.ofSeconds(60)))
         .isInstanceOfSatisfying(
             ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.UNAVAILABLE));
     assertThatThrownBy(() -> client.call(QmpClient.Command.of("cont")))
@@ -126,7 +126,7 @@ class QmpClientTest {
   @Test
   void nonsenseEndsTheConnection() throws Exception {
     say("this is not json\n");
-    assertThat(client.closed().get(5, java.util.concurrent.TimeUnit.SECONDS)).isNotEmpty();
+    assertThat(client.closed().get(60, java.util.concurrent.TimeUnit.SECONDS)).isNotEmpty();
   }
 
   /** However the bytes are cut, the same lines come out; too long a line is refused. */
