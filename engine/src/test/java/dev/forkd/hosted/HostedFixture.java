@@ -18,6 +18,7 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.time.Instant;
 import java.time.InstantSource;
 import java.util.Map;
 import java.util.Optional;
@@ -34,7 +35,7 @@ import org.junit.jupiter.api.io.TempDir;
 /** Hosted sandboxes on a real store and real workspaces, over sandboxes that are numbers. */
 abstract class HostedFixture {
   static final Duration LONG = Duration.ofMinutes(10);
-  static final Duration PATIENCE = Duration.ofSeconds(10);
+  static final Duration PATIENCE = Duration.ofSeconds(40);
 
   @TempDir Path dir;
   StateStore store;
@@ -45,13 +46,16 @@ abstract class HostedFixture {
   /** What a clock on the wall shows besides the time that has gone by. */
   volatile Duration wallOffset = Duration.ZERO;
 
+  /** Where it stands still. */
+  volatile Optional<Instant> wallStopped = Optional.empty();
+
   /** Happens once, as soon as anybody asks for the time, which also each entry of a log does. */
   final AtomicReference<Runnable> whenAsked = new AtomicReference<>(() -> {});
 
   final InstantSource wall =
       () -> {
         whenAsked.getAndSet(() -> {}).run();
-        return InstantSource.system().instant().plus(wallOffset);
+        return wallStopped.orElseGet(InstantSource.system()::instant).plus(wallOffset);
       };
 
   /** How many steps still go well, and how many fail then. */

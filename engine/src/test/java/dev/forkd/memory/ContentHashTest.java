@@ -80,7 +80,7 @@ class ContentHashTest {
     }
     long begin = System.nanoTime();
     assertThat(hash(huge, Optional.empty())).hasSize(64);
-    assertThat(System.nanoTime() - begin).as("1 TiB of holes").isLessThan(20_000_000_000L);
+    assertThat(System.nanoTime() - begin).as("1 TiB of holes").isLessThan(100_000_000_000L);
   }
 
   /** Any changed bit, a cut and an extension give another hash. */

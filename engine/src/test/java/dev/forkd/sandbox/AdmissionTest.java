@@ -24,9 +24,9 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
-@Timeout(30)
+@Timeout(120)
 class AdmissionTest {
-  private static final Duration PATIENCE = Duration.ofSeconds(20);
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
   private static final Duration SECOND = Duration.ofSeconds(1);
 
   /** Time that passes when the test says so. */
@@ -118,11 +118,13 @@ class AdmissionTest {
             return;
           }
         });
-    await().until(() -> admission.stats().waiting() > before || letIn.size() > entered);
+    await()
+        .atMost(PATIENCE)
+        .until(() -> admission.stats().waiting() > before || letIn.size() > entered);
   }
 
   private void serve(String name) {
-    await().until(() -> entries.containsKey(name));
+    await().atMost(PATIENCE).until(() -> entries.containsKey(name));
     entries.remove(name).close(false);
   }
 
@@ -141,17 +143,17 @@ class AdmissionTest {
     request(admission, modest, "modest");
     assertThat(letIn).containsExactly("hog-first");
     serve("hog-first");
-    await().until(() -> letIn.contains("late-0"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("late-0"));
     serve("late-0");
-    await().until(() -> letIn.size() == 6);
+    await().atMost(PATIENCE).until(() -> letIn.size() == 6);
     // One batch of the hog, and then the modest one is due although it came after all of them.
     assertThat(letIn.subList(2, 6)).allMatch(name -> name.startsWith("hog-"));
     List.copyOf(letIn.subList(2, 6)).forEach(this::serve);
-    await().until(() -> letIn.contains("modest"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("modest"));
     assertThat(letIn).hasSize(7);
     serve("modest");
     // Alone, it goes on with as many as go in at once.
-    await().until(() -> letIn.size() == 7 + 8);
+    await().atMost(PATIENCE).until(() -> letIn.size() == 7 + 8);
   }
 
   /** Where nobody else waits, a guest that has a turn serves whatever comes, and at once. */
@@ -168,7 +170,7 @@ class AdmissionTest {
     request(admission, claim, "r8");
     assertThat(letIn).hasSize(8);
     serve("r3");
-    await().until(() -> letIn.contains("r8"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("r8"));
   }
 
   /**
@@ -187,9 +189,9 @@ class AdmissionTest {
     request(admission, busy, "ping-2");
     assertThat(letIn).hasSize(2);
     time.pass(SECOND);
-    await().until(() -> letIn.contains("other"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("other"));
     serve("other");
-    await().until(() -> letIn.contains("ping-2"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("ping-2"));
   }
 
   /** The line is bounded; who does not fit is told when to come back. */
@@ -212,7 +214,7 @@ class AdmissionTest {
     assertThat(admission.stats().waiting()).isEqualTo(4);
     assertThat(letIn).containsExactly("busy");
     serve("busy");
-    await().until(() -> letIn.size() == 3);
+    await().atMost(PATIENCE).until(() -> letIn.size() == 3);
     request(admission, second, "b1");
   }
 
@@ -257,13 +259,13 @@ class AdmissionTest {
         Threads.virtual(
             "gone",
             () -> assertThatThrownBy(() -> gone.enter(PATIENCE)).hasMessageContaining("interrupt"));
-    await().until(() -> admission.stats().waiting() == 1);
+    await().atMost(PATIENCE).until(() -> admission.stats().waiting() == 1);
     request(admission, next, "next");
     waiter.interrupt();
     waiter.join();
     assertThat(admission.stats().waiting()).isOne();
     serve("busy");
-    await().until(() -> letIn.contains("next"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("next"));
   }
 
   /** The requests of a sandbox that ends are refused, and its turn goes to the next one. */
@@ -284,12 +286,12 @@ class AdmissionTest {
             refusal.complete(e);
           }
         });
-    await().until(() -> admission.stats().waiting() == 2);
+    await().atMost(PATIENCE).until(() -> admission.stats().waiting() == 2);
     killed.close();
-    assertThat(refusal.orTimeout(5, java.util.concurrent.TimeUnit.SECONDS).join())
+    assertThat(refusal.orTimeout(60, java.util.concurrent.TimeUnit.SECONDS).join())
         .isInstanceOfSatisfying(
             ForkdException.class, e -> assertThat(e.code()).isEqualTo(ErrorCode.UNAVAILABLE));
-    await().until(() -> letIn.contains("next"));
+    await().atMost(PATIENCE).until(() -> letIn.contains("next"));
     serve("inside");
     assertThat(admission.stats().turns()).isOne();
     assertThat(admission.stats().overtime()).isZero();
@@ -421,7 +423,7 @@ class AdmissionTest {
                 }));
       }
       for (Thread client : clients) {
-        assertThat(client.join(Duration.ofSeconds(20))).as("seed " + seed).isTrue();
+        assertThat(client.join(PATIENCE)).as("seed " + seed).isTrue();
       }
       assertThat(served.get() + refused.get() + late.get() + interrupted.get()).isEqualTo(10_000);
       assertThat(served.get()).isGreaterThan(1000);

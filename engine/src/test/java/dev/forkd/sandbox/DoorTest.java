@@ -2,6 +2,7 @@ package dev.forkd.sandbox;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
@@ -14,7 +15,7 @@ import org.junit.jupiter.api.Test;
 
 class DoorTest {
   private static final SandboxId ID = new SandboxId("sb1");
-  private static final Duration LONG = Duration.ofSeconds(20);
+  private static final Duration LONG = Duration.ofSeconds(60);
 
   private final Door door = new Door();
 
@@ -48,14 +49,25 @@ class DoorTest {
     door.enter(ID);
     CompletableFuture<Door.Shut> shutting =
         CompletableFuture.supplyAsync(() -> door.shut(ID, LONG));
+    await().atMost(LONG).until(this::isShut);
     assertThatThrownBy(() -> shutting.get(50, TimeUnit.MILLISECONDS))
         .isInstanceOf(java.util.concurrent.TimeoutException.class);
     fails(ErrorCode.ABORTED, "being suspended", () -> door.enter(ID));
     door.leave();
     assertThat(shutting).isNotDone();
     door.leave();
-    shutting.get(20, TimeUnit.SECONDS).close();
+    shutting.get(60, TimeUnit.SECONDS).close();
     door.enter(ID);
+  }
+
+  private boolean isShut() {
+    try {
+      door.enter(ID);
+    } catch (ForkdException e) {
+      return e.code() == ErrorCode.ABORTED;
+    }
+    door.leave();
+    return false;
   }
 
   /** When they do not leave it gives up, says how many there are, and is open again. */

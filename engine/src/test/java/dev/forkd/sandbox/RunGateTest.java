@@ -28,6 +28,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
 class RunGateTest {
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
+
   private final ScheduledExecutorService clock = Executors.newSingleThreadScheduledExecutor();
   private final List<VmCommand> commands = Collections.synchronizedList(new ArrayList<>());
   private final AtomicBoolean idle = new AtomicBoolean(true);
@@ -44,7 +46,7 @@ class RunGateTest {
   }
 
   private RunGate.Pass enter(RunGate gate) {
-    return gate.enter(Duration.ofSeconds(2));
+    return gate.enter(PATIENCE);
   }
 
   /** Work resumes the guest once, its clock is stepped, and the last one out pauses it. */
@@ -59,7 +61,7 @@ class RunGateTest {
     first.close();
     assertThat(gate.running()).isTrue();
     second.close();
-    await().until(() -> !gate.running());
+    await().atMost(PATIENCE).until(() -> !gate.running());
     assertThat(commands).containsExactly(new VmCommand.Resume(), new VmCommand.Pause());
   }
 
@@ -73,7 +75,7 @@ class RunGateTest {
     assertThat(gate.running()).isTrue();
     idle.set(true);
     gate.pauseSoon();
-    await().until(() -> !gate.running());
+    await().atMost(PATIENCE).until(() -> !gate.running());
   }
 
   /** Where guests need no pausing, none is paused. */
@@ -104,7 +106,9 @@ class RunGateTest {
    */
   @Test
   void turnsAreTaken() {
-    try (Admission admission = new Admission(Admission.Rules.of(1, 10))) {
+    // A turn that does not end by itself meanwhile.
+    Duration turn = Duration.ofHours(1);
+    try (Admission admission = new Admission(new Admission.Rules(1, 10, 3, 16, turn, turn))) {
       RunGate busy = gate(true, Optional.of(admission));
       RunGate waiting = gate(true, Optional.of(admission));
       RunGate.Pass pass = enter(busy);
@@ -126,7 +130,7 @@ class RunGateTest {
       RunGate.Pass pass = enter(busy);
       long begin = System.nanoTime();
       enter(waiting).close();
-      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofSeconds(2));
+      assertThat(Duration.ofNanos(System.nanoTime() - begin)).isLessThan(Duration.ofSeconds(20));
       pass.close();
       // Both turns are back, each once.
       enter(busy).close();
@@ -148,7 +152,7 @@ class RunGateTest {
       RunGate second = gate(true, Optional.of(admission));
       RunGate.Pass one = enter(first);
       RunGate.Pass two = enter(second);
-      await().until(() -> commands.contains(new VmCommand.Pause()));
+      await().atMost(PATIENCE).until(() -> commands.contains(new VmCommand.Pause()));
       assertThat(admission.stats().parked()).isOne();
       assertThat(first.running() && second.running()).isTrue();
       commands.clear();
@@ -158,7 +162,7 @@ class RunGateTest {
       second.grip().close();
       assertThat(commands).contains(new VmCommand.Resume());
       assertThat(clockSteps).hasValue(1);
-      await().until(() -> commands.contains(new VmCommand.Pause()));
+      await().atMost(PATIENCE).until(() -> commands.contains(new VmCommand.Pause()));
       one.close();
       two.close();
     }
@@ -171,7 +175,7 @@ class RunGateTest {
     RunGate gate = gate(true, Optional.empty());
     enter(gate).close();
     gate.fail();
-    await().until(() -> commands.contains(new VmCommand.Pause()));
+    await().atMost(PATIENCE).until(() -> commands.contains(new VmCommand.Pause()));
   }
 
   /** A VM of which only pausing matters. */

@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
 import dev.forkd.api.Tag;
-import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
@@ -28,15 +27,20 @@ class DiskDamageTest {
     SAME_SIZE_AND_TIME
   }
 
-  private static void damage(Path file, Damage how) throws IOException {
+  private static void damage(Path file, Damage how) throws Exception {
     FileTime before = Files.getLastModifiedTime(file);
     String content = Files.readString(file);
     switch (how) {
       case GONE -> Files.delete(file);
       case SHORTER -> Files.writeString(file, content.substring(1));
       case SAME_SIZE_AND_TIME -> {
-        Files.writeString(file, content.replace('d', 'x'));
-        Files.setLastModifiedTime(file, before);
+        Object changed = Files.getAttribute(file, "unix:ctime");
+        // The clock of the files' times may tick but every 10 ms.
+        while (Files.getAttribute(file, "unix:ctime").equals(changed)) {
+          Thread.sleep(2);
+          Files.writeString(file, content.replace('d', 'x'));
+          Files.setLastModifiedTime(file, before);
+        }
       }
     }
   }

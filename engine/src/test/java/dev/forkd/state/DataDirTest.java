@@ -153,7 +153,7 @@ class DataDirTest {
       holder.destroyForcibly().waitFor();
     }
     assertThat(DataDirLock.owner(dir)).isEmpty();
-    DataDirLock.acquire(dir, Duration.ofSeconds(5)).close();
+    DataDirLock.acquire(dir, Duration.ofSeconds(60)).close();
   }
 
   private DataDir open(String name) {

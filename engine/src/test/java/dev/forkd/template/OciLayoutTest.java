@@ -116,15 +116,15 @@ class OciLayoutTest {
     Map<String, String> tree =
         merge(
             new Layer()
-                .symlink("up", "../../../../../../tmp/outside")
+                .symlink("up", "../../../../../../tmp/forkd-outside")
                 .symlink("root", "/")
                 .file("up/escaped", "1")
                 .file("root/etc/passwd2", "2"));
     assertThat(tree)
-        .containsEntry("tmp/outside/escaped", "1")
+        .containsEntry("tmp/forkd-outside/escaped", "1")
         .containsEntry("etc/passwd2", "2")
-        .containsEntry("up", "-> ../../../../../../tmp/outside");
-    assertThat(Path.of("/tmp/outside")).doesNotExist();
+        .containsEntry("up", "-> ../../../../../../tmp/forkd-outside");
+    assertThat(Path.of("/tmp/forkd-outside")).doesNotExist();
   }
 
   @Test

@@ -7,12 +7,13 @@ import dev.forkd.api.Tag;
 import dev.forkd.fault.FaultPoint;
 import dev.forkd.state.StateStore;
 import java.nio.file.Path;
-import java.util.HashSet;
 import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.Set;
-import java.util.TreeMap;
+import java.util.concurrent.ConcurrentSkipListMap;
+import java.util.concurrent.ConcurrentSkipListSet;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /**
  * Sandboxes and snapshots that are a number each, which is what must not be lost. They outlive the
@@ -20,24 +21,23 @@ import java.util.TreeMap;
  */
 public final class FakeHost implements WorkspaceHost {
   /** What is in a sandbox, by id. */
-  public final Map<SandboxId, Integer> sandboxes = new TreeMap<>();
+  public final Map<SandboxId, Integer> sandboxes = new ConcurrentSkipListMap<>();
 
   /** What is in a snapshot, by tag. */
-  public final Map<Tag, Integer> snapshots = new TreeMap<>();
+  public final Map<Tag, Integer> snapshots = new ConcurrentSkipListMap<>();
 
-  final Map<SandboxId, OptionalLong> limits = new TreeMap<>();
+  final Map<SandboxId, OptionalLong> limits = new ConcurrentSkipListMap<>();
 
   /** Those that are there, and do not live for who asks. */
-  public final Set<SandboxId> failed = new HashSet<>();
-
-  final Set<Tag> unusable = new HashSet<>();
-  final Set<Tag> parents = new HashSet<>();
+  public final Set<SandboxId> failed = new ConcurrentSkipListSet<>();
+  final Set<Tag> unusable = new ConcurrentSkipListSet<>();
+  final Set<Tag> parents = new ConcurrentSkipListSet<>();
 
   /** Made of the disk of another snapshot. */
-  public final Set<Tag> rebooted = new HashSet<>();
+  public final Set<Tag> rebooted = new ConcurrentSkipListSet<>();
 
-  private final Map<Tag, SandboxId> branchedFrom = new TreeMap<>();
-  private int counter;
+  private final Map<Tag, SandboxId> branchedFrom = new ConcurrentSkipListMap<>();
+  private final AtomicInteger counter = new AtomicInteger();
 
   /** The process that uses the host now. */
   private StateStore store;
@@ -70,7 +70,7 @@ public final class FakeHost implements WorkspaceHost {
     if (content == null) {
       throw new ForkdException(ErrorCode.NOT_FOUND, "no snapshot " + snapshot);
     }
-    SandboxId id = new SandboxId("sb%012x".formatted(++counter));
+    SandboxId id = new SandboxId("sb%012x".formatted(counter.incrementAndGet()));
     store.inTransaction(tx -> {
       claim.claim(tx, id);
       return true;

@@ -288,21 +288,21 @@ class WorkspaceKeeperTest {
         () -> {
           saving.countDown();
           try {
-            assertThat(go.await(20, TimeUnit.SECONDS)).isTrue();
+            assertThat(go.await(60, TimeUnit.SECONDS)).isTrue();
           } catch (InterruptedException e) {
             Thread.currentThread().interrupt();
           }
         };
     CompletableFuture<WorkspaceView> first =
         CompletableFuture.supplyAsync(() -> keeper.suspend(NAME, true));
-    assertThat(saving.await(20, TimeUnit.SECONDS)).isTrue();
+    assertThat(saving.await(60, TimeUnit.SECONDS)).isTrue();
     fails(ErrorCode.ABORTED, "being suspended", () -> keeper.suspend(NAME, true));
     fails(ErrorCode.ABORTED, "being suspended", () -> keeper.resume(NAME));
     fails(ErrorCode.ABORTED, "being suspended", () -> keeper.delete(NAME));
     fails(ErrorCode.ABORTED, "being suspended", () -> create(NAME));
     create(new WorkspaceName("other"));
     go.countDown();
-    assertThat(first.get(20, TimeUnit.SECONDS).status()).isEqualTo(Status.SUSPENDED);
+    assertThat(first.get(60, TimeUnit.SECONDS).status()).isEqualTo(Status.SUSPENDED);
     keeper.resume(NAME);
     assertThat(content()).isEqualTo(1);
   }
