@@ -142,6 +142,11 @@ public final class FakeEngine implements ForkdEngine {
         .sum();
   }
 
+  /** Commands begun in all sandboxes, those that have ended included. */
+  public int startedProcesses() {
+    return guests.values().stream().mapToInt(guest -> guest.processes.size()).sum();
+  }
+
   public boolean isClosed() {
     return closed;
   }

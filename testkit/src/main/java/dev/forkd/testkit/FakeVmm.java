@@ -305,7 +305,7 @@ public final class FakeVmm implements Vmm {
     public void kill() {
       faults.reach("vmm.kill");
       handle.destroyForcibly();
-      handle.onExit().orTimeout(10, TimeUnit.SECONDS).join();
+      handle.onExit().orTimeout(60, TimeUnit.SECONDS).join();
       close();
       try {
         server.close();
@@ -396,7 +396,7 @@ public final class FakeVmm implements Vmm {
     @Override
     public void close() {
       if (!finished) {
-        process.destroyForcibly().onExit().orTimeout(10, TimeUnit.SECONDS).join();
+        process.destroyForcibly().onExit().orTimeout(60, TimeUnit.SECONDS).join();
       }
     }
   }

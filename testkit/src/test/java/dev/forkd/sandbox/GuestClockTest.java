@@ -23,6 +23,7 @@ import java.util.logging.Handler;
 import java.util.logging.Level;
 import java.util.logging.LogRecord;
 import java.util.logging.Logger;
+import org.awaitility.core.ConditionTimeoutException;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
@@ -34,6 +35,10 @@ import org.junit.jupiter.params.provider.CsvSource;
 class GuestClockTest {
   private static final long MILLI = 1_000_000;
   private static final int ROUNDS = 5;
+
+  /** For what must happen, however busy the machine is. */
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
+
   private static final Duration LATE = Duration.ofMillis(300);
 
   @TempDir Path root;
@@ -164,10 +169,13 @@ class GuestClockTest {
               ForkdException.class,
               e -> {
                 assertThat(e.code()).isEqualTo(ErrorCode.ABORTED);
-                assertThat(e.message()).contains("its clock may be off by 2", "10 times");
+                assertThat(e.message()).contains("its clock may be off by ", "10 times");
+                // It is by 200 ms, and by what its answer took.
+                assertThat(Integer.parseInt(e.message().replaceAll(".*off by (\\d+) ms.*", "$1")))
+                    .isGreaterThanOrEqualTo(200);
               });
       assertThat(sandbox.view(false).state()).isEqualTo("failed");
-      assertThat(sandbox.vm().exit()).succeedsWithin(Duration.ofSeconds(10));
+      assertThat(sandbox.vm().exit()).succeedsWithin(PATIENCE);
     }
   }
 
@@ -182,14 +190,27 @@ class GuestClockTest {
         guest.old();
       }
       sandbox.enter().close();
-      await().until(() -> sandbox.view(false).state().equals("idle"));
-      guest.stalled(LATE, 1);
-      try (Sandbox.Session _ = sandbox.enter()) {
-        await().until(() -> guest.asked().contains(asked));
-        await()
-            .untilAsserted(
-                () -> assertThat(guest.clockOffset().abs()).isLessThan(Duration.ofMillis(51)));
+      boolean right = false;
+      // It is given up after a while on a host that goes on stalling.
+      for (int i = 0; i < ROUNDS && !right; i++) {
+        right = lateStepIsRepeated(sandbox, guest, asked);
       }
+      assertThat(right).isTrue();
+    }
+  }
+
+  private static boolean lateStepIsRepeated(Sandbox sandbox, FakeGuest guest, String question) {
+    await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
+    long asked = Collections.frequency(guest.asked(), question);
+    guest.stalled(LATE, 1);
+    try (Sandbox.Session _ = sandbox.enter()) {
+      await().atMost(PATIENCE).until(() -> Collections.frequency(guest.asked(), question) > asked);
+      await()
+          .atMost(Duration.ofSeconds(10))
+          .until(() -> guest.clockOffset().abs().compareTo(Duration.ofMillis(51)) < 0);
+      return true;
+    } catch (ConditionTimeoutException e) {
+      return false;
     }
   }
 
@@ -202,9 +223,9 @@ class GuestClockTest {
       sandbox.enter().close();
       // On a host that stalls an answer may be late: not each of several.
       for (int i = 0; i < ROUNDS; i++) {
-        await().until(() -> sandbox.view(false).state().equals("idle"));
+        await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
         try (Sandbox.Session session = sandbox.enter()) {
-          session.agent().thaw(Duration.ofSeconds(5));
+          session.agent().thaw(PATIENCE);
           Thread.sleep(GuestClock.ERROR_MAX.toMillis() * 2);
         }
       }
@@ -221,10 +242,10 @@ class GuestClockTest {
       sandbox.enter().close();
       // On a host that stalls the clock may be wrong indeed: not each time.
       for (int i = 0; i < ROUNDS; i++) {
-        await().until(() -> sandbox.view(false).state().equals("idle"));
+        await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
         int rounds = i + 1;
         try (Sandbox.Session _ = sandbox.enter()) {
-          await().until(() -> Collections.frequency(guest.asked(), "clock") >= rounds);
+          await().atMost(PATIENCE).until(() -> Collections.frequency(guest.asked(), "clock") >= rounds);
           Thread.sleep(GuestClock.ERROR_MAX);
         }
       }
@@ -260,11 +281,11 @@ class GuestClockTest {
       guest.on(
           "clock", _ -> Optional.of(Map.of("clockNanos", Handshake.unixNanos() - 100 * MILLI)));
       for (int i = 1; i <= 2; i++) {
-        await().until(() -> sandbox.view(false).state().equals("idle"));
+        await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
         int asked = 6 * i;
         try (Sandbox.Session _ = sandbox.enter()) {
-          await().until(() -> Collections.frequency(guest.asked(), "clock") >= asked);
-          await().until(() -> !told.isEmpty());
+          await().atMost(PATIENCE).until(() -> Collections.frequency(guest.asked(), "clock") >= asked);
+          await().atMost(PATIENCE).until(() -> !told.isEmpty());
           // Longer than it takes from the last answer to the warning.
           Thread.sleep(LATE.multipliedBy(2));
         }

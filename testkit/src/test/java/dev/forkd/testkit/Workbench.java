@@ -70,6 +70,9 @@ public final class Workbench implements AutoCloseable {
   private static final String TOKEN = "ab".repeat(32);
   private static final int TSC_KHZ = 1;
 
+  /** Of the real one. */
+  private static final Duration PATIENCE = Duration.ofSeconds(20);
+
   public final Faults faults;
   public final Map<String, FakeGuest> guests;
   public final FakeVmm vmm;
@@ -83,8 +86,8 @@ public final class Workbench implements AutoCloseable {
   public final Zygotes zygotes;
   public final Brancher brancher;
 
-  /** With less patience than the real one: tests of silence have to wait for its end. */
-  public final Handshake handshake = new Handshake(Duration.ofSeconds(3));
+  private final Duration patience;
+  public final Handshake handshake;
 
   public final Forker.Parts parts;
   private final ScheduledExecutorService clock = Threads.clock("workbench-clock");
@@ -94,7 +97,7 @@ public final class Workbench implements AutoCloseable {
 
   /** In an empty folder. */
   public Workbench(Path root, CgroupSupport cgroups) {
-    this(root, cgroups, false, new Faults(), new ConcurrentHashMap<>(), Optional.empty());
+    this(root, cgroups, false, PATIENCE, new Faults(), new ConcurrentHashMap<>(), Optional.empty());
   }
 
   /** One whose sandboxes are paused as soon as they have nothing to do. */
@@ -103,6 +106,19 @@ public final class Workbench implements AutoCloseable {
         root,
         new CgroupSupport.None("a test needs none"),
         true,
+        PATIENCE,
+        new Faults(),
+        new ConcurrentHashMap<>(),
+        Optional.empty());
+  }
+
+  /** One with little patience in handshakes: tests of silence have to wait for its end. */
+  public static Workbench impatient(Path root) {
+    return new Workbench(
+        root,
+        new CgroupSupport.None("a test needs none"),
+        false,
+        Duration.ofSeconds(3),
         new Faults(),
         new ConcurrentHashMap<>(),
         Optional.empty());
@@ -112,10 +128,13 @@ public final class Workbench implements AutoCloseable {
       Path root,
       CgroupSupport cgroups,
       boolean pausing,
+      Duration patience,
       Faults faults,
       Map<String, FakeGuest> guests,
       Optional<FakeVmm> monitor) {
     this.root = root;
+    this.patience = patience;
+    this.handshake = new Handshake(patience);
     this.faults = faults;
     this.guests = guests;
     vmm =
@@ -325,7 +344,13 @@ public final class Workbench implements AutoCloseable {
   /** The next one in the same folder, over the same VMs; nothing is recovered yet. */
   public Workbench successor() {
     return new Workbench(
-        root, parts.cgroups(), parts.shared().pausing(), faults, guests, Optional.of(vmm));
+        root,
+        parts.cgroups(),
+        parts.shared().pausing(),
+        patience,
+        faults,
+        guests,
+        Optional.of(vmm));
   }
 
   /** Ends what runs; the folder stays as it is. */
