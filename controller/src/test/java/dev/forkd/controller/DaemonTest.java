@@ -9,8 +9,10 @@ import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import dev.forkd.engine.ForkdEngine;
 import dev.forkd.http.ServerConfig;
+import dev.forkd.http.TestDaemon;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.ForkdApiException;
 import dev.forkd.state.DataDir;
@@ -28,7 +30,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicLong;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -164,25 +168,49 @@ class DaemonTest {
     assertThat(engine.isClosed()).isTrue();
   }
 
+  /**
+   * On a clock of the test's: not while a request runs, however long, and so long after its end.
+   */
   @Test
   void anIdleDaemonEndsAndABusyOneDoesNot() throws Exception {
     FakeEngine engine = new FakeEngine().withTemplate("python");
+    Duration limit = Duration.ofMinutes(1);
+    AtomicLong nowNanos = new AtomicLong();
+    CompletableFuture<Boolean> stop = new CompletableFuture<>();
     try (Daemon daemon =
         Daemon.start(
-            config(Optional.of(Duration.ofSeconds(2))),
-            _ -> engine,
-            InstantSource.system(),
-            System::nanoTime)) {
-      long beginNanos = System.nanoTime();
-      try (Forkd forkd = Forkd.connect(daemon.url(), Files.readString(dataDir().resolve("token")));
-          var sandbox = forkd.fork("python")) {
-        assertThat(sandbox.exec("sleep", "3").exitCode()).isZero();
+            config(Optional.of(limit)), _ -> engine, InstantSource.system(), nowNanos::get)) {
+      Threads.virtual("stop", () -> stop.complete(isAskedToStop(daemon)));
+      try (Forkd forkd =
+          Forkd.connect(daemon.url(), Files.readString(dataDir().resolve("token")))) {
+        var sandbox = forkd.fork("python");
+        var exec = CompletableFuture.supplyAsync(() -> sandbox.exec("sleep", "600"));
+        await().atMost(TestDaemon.PATIENCE).until(() -> engine.liveProcesses() == 1);
+        nowNanos.addAndGet(limit.multipliedBy(10).toNanos());
+        Thread.sleep(1500);
+        assertThat(stop).as("it is busy").isNotDone();
+        sandbox.kill();
+        assertThatThrownBy(() -> exec.get(60, TimeUnit.SECONDS))
+            .hasCauseInstanceOf(ForkdApiException.class);
+        assertThat(forkd.snapshots()).as("it serves on").hasSize(1);
       }
-      daemon.awaitStopRequest();
-      assertThat(Duration.ofNanos(System.nanoTime() - beginNanos))
-          .isBetween(Duration.ofSeconds(5), Duration.ofSeconds(30));
+      nowNanos.addAndGet(limit.minusSeconds(1).toNanos());
+      Thread.sleep(1500);
+      assertThat(stop).as("it has not been idle for long enough").isNotDone();
+      nowNanos.addAndGet(limit.toNanos());
+      assertThat(stop.get(60, TimeUnit.SECONDS)).isTrue();
     }
     assertThat(engine.isClosed()).isTrue();
+  }
+
+  private static boolean isAskedToStop(Daemon daemon) {
+    try {
+      daemon.awaitStopRequest();
+      return true;
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+      return false;
+    }
   }
 
   @Test
@@ -429,7 +457,7 @@ class DaemonTest {
 
   private DaemonFile awaitDaemon(Process process) {
     await()
-        .atMost(Duration.ofSeconds(60))
+        .atMost(TestDaemon.PATIENCE)
         .until(() -> daemonFile().filter(file -> file.pid() == process.pid()).isPresent());
     return daemonFile().orElseThrow();
   }
@@ -444,7 +472,7 @@ class DaemonTest {
     Process foreground = daemonProcess();
     DaemonFile second = awaitDaemon(foreground);
     assertThat(second.background()).isFalse();
-    assertThat(background.waitFor(10, TimeUnit.SECONDS)).isTrue();
+    assertThat(background.waitFor(60, TimeUnit.SECONDS)).isTrue();
 
     Process third = daemonProcess();
     assertThat(third.waitFor(60, TimeUnit.SECONDS)).isTrue();
@@ -456,7 +484,7 @@ class DaemonTest {
     try (Forkd forkd = Forkd.connect(second.url(), Files.readString(dataDir().resolve("token")))) {
       assertThat(forkd.snapshots()).hasSize(1);
       foreground.destroy();
-      assertThat(foreground.waitFor(15, TimeUnit.SECONDS)).isTrue();
+      assertThat(foreground.waitFor(60, TimeUnit.SECONDS)).isTrue();
       assertThat(dataDir().resolve("daemon.json")).doesNotExist();
       assertThatThrownBy(forkd::snapshots).isInstanceOf(ForkdApiException.class);
     }
@@ -469,12 +497,11 @@ class DaemonTest {
     DaemonFile file = awaitDaemon(process);
     try (Forkd forkd = Forkd.connect(file.url(), Files.readString(dataDir().resolve("token")))) {
       var sandbox = forkd.fork("python");
-      var running =
-          java.util.concurrent.CompletableFuture.supplyAsync(() -> sandbox.exec("sleep", "2"));
-      Thread.sleep(500);
+      var running = CompletableFuture.supplyAsync(() -> sandbox.exec("sleep", "2"));
+      await().atMost(TestDaemon.PATIENCE).until(() -> sandbox.ping().processes() == 1);
       process.destroy();
-      assertThat(running.get(20, TimeUnit.SECONDS).exitCode()).isZero();
-      assertThat(process.waitFor(20, TimeUnit.SECONDS)).isTrue();
+      assertThat(running.get(60, TimeUnit.SECONDS).exitCode()).isZero();
+      assertThat(process.waitFor(60, TimeUnit.SECONDS)).isTrue();
     }
   }
 

@@ -10,7 +10,6 @@ import dev.forkd.testkit.FakeEngine;
 import java.net.http.HttpRequest.BodyPublishers;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -300,18 +299,18 @@ class BadInputTest {
     try {
       CompletableFuture<Answer> first =
           CompletableFuture.supplyAsync(() -> branch("{\"tag\":\"slow1\"}"));
-      await().until(() -> inside.getCount() == 1);
+      await().atMost(TestDaemon.PATIENCE).until(() -> inside.getCount() == 1);
       assertThat(refused(branch("{\"tag\":\"slow1\"}"), 409).body()).contains("under way");
       CompletableFuture<Answer> second =
           CompletableFuture.supplyAsync(() -> branch("{\"tag\":\"slow2\"}"));
-      assertThat(inside.await(10, TimeUnit.SECONDS)).isTrue();
+      assertThat(inside.await(40, TimeUnit.SECONDS)).isTrue();
       Answer full = refused(branch("{\"tag\":\"slow1\",\"diff\":true,\"live\":true}"), 503);
       assertThat(full.error().error()).contains("2 branches", "--branch-concurrency");
       assertThat(full.error().code()).contains("resource_exhausted");
       assertThat(daemon.get("/metrics").body()).contains("forkd_branches_in_flight 2\n");
       goOn.countDown();
-      assertThat(first.get(10, TimeUnit.SECONDS).status()).isEqualTo(201);
-      assertThat(second.get(10, TimeUnit.SECONDS).status()).isEqualTo(201);
+      assertThat(first.get(40, TimeUnit.SECONDS).status()).isEqualTo(201);
+      assertThat(second.get(40, TimeUnit.SECONDS).status()).isEqualTo(201);
     } finally {
       goOn.countDown();
     }
@@ -324,7 +323,7 @@ class BadInputTest {
 
   private static void awaitLatch(CountDownLatch latch) {
     try {
-      assertThat(latch.await(30, TimeUnit.SECONDS)).isTrue();
+      assertThat(latch.await(40, TimeUnit.SECONDS)).isTrue();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
     }
@@ -334,9 +333,9 @@ class BadInputTest {
   void killDuringExecAnswersBoth() throws Exception {
     CompletableFuture<Answer> running =
         CompletableFuture.supplyAsync(() -> exec("{\"args\":[\"sleep\",\"600\"]}"));
-    await().until(() -> daemon.engine.liveProcesses() == 1);
+    await().atMost(TestDaemon.PATIENCE).until(() -> daemon.engine.liveProcesses() == 1);
     assertThat(daemon.delete("/v1/sandboxes/" + id).status()).isEqualTo(204);
-    Answer answer = refused(running.get(10, TimeUnit.SECONDS), 503);
+    Answer answer = refused(running.get(40, TimeUnit.SECONDS), 503);
     assertThat(answer.error().error()).contains("was killed");
   }
 
@@ -391,7 +390,7 @@ class BadInputTest {
           daemon.send(
               daemon
                   .request(path)
-                  .timeout(Duration.ofSeconds(20))
+                  .timeout(TestDaemon.PATIENCE)
                   .header("Content-Type", "application/json")
                   .POST(BodyPublishers.ofString(body)));
       assertThat(answer.status())

@@ -257,7 +257,7 @@ class ControlPlaneTest {
             });
     begun.await();
     String second = keyed("k-4", "").path("sandboxID").asString();
-    assertThat(twin.join(Duration.ofSeconds(10))).isTrue();
+    assertThat(twin.join(TestDaemon.PATIENCE)).isTrue();
     assertThat(second).as("asked at the same time").isEqualTo(first.get());
   }
 

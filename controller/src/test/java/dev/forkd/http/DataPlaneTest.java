@@ -395,6 +395,7 @@ class DataPlaneTest {
     assertThat(client.answerHead().status()).isEqualTo(200);
     AtomicLong before = new AtomicLong(-1);
     await()
+        .atMost(TestDaemon.PATIENCE)
         .pollInterval(Duration.ofMillis(500))
         .until(() -> before.getAndSet(sent.get()) == sent.get());
     assertThat(sent).hasValueLessThan(ON_THE_WAY_MAX);
@@ -484,22 +485,19 @@ class DataPlaneTest {
   /** Connections of those who are known may rest for longer than clients keep them. */
   @Test
   void keptConnections() throws Exception {
-    try (TestDaemon quick =
-        new TestDaemon(
-            new FakeEngine(),
-            folder.resolve("quick"),
-            Optional.empty(),
-            Duration.ofMillis(400),
-            Duration.ofSeconds(4),
-            Limits.CONNECTIONS_MAX)) {
+    // Long enough to send a request in, on a machine that stalls.
+    Duration patience = Duration.ofSeconds(3);
+    try (TestDaemon lasting = keeping("lasting", patience, Limits.KEEP_ALIVE);
+        TestDaemon quick = keeping("quick", patience, patience.plusSeconds(1))) {
+      RawHttp kept = known(lasting);
       RawHttp known = known(quick);
-      RawHttp unknown = new RawHttp(quick.port());
+      RawHttp unknown = new RawHttp(lasting.port());
       open.add(unknown);
       unknown.head("GET /healthz HTTP/1.1", "Host: localhost");
       assertThat(unknown.answer().status()).isEqualTo(200);
-      await().atMost(Duration.ofSeconds(3)).until(() -> !isOpen(unknown));
-      assertThat(isOpen(known)).isTrue();
-      await().atMost(Duration.ofSeconds(10)).until(() -> !isOpen(known));
+      await().atMost(TestDaemon.PATIENCE).until(() -> !isOpen(unknown));
+      assertThat(isOpen(kept)).isTrue();
+      await().atMost(TestDaemon.PATIENCE).until(() -> !isOpen(known));
     }
   }
 
@@ -531,12 +529,12 @@ class DataPlaneTest {
                 "POST /process.Process/SendInput HTTP/1.1",
                 49983,
                 "Content-Type: application/json",
-                "Connect-Timeout-Ms: 1500",
+                "Connect-Timeout-Ms: 6000",
                 "Content-Length: " + message.length)
             .send(message);
-    await().until(() -> bodies.heldBytes(id) >= 2 << 20);
+    await().atMost(TestDaemon.PATIENCE).until(() -> bodies.heldBytes(id) >= 2 << 20);
     assertThat(client.answer().status()).isEqualTo(504);
-    await().until(() -> bodies.heldBytes() == 0);
+    await().atMost(TestDaemon.PATIENCE).until(() -> bodies.heldBytes() == 0);
   }
 
   /** The same for a stream of input, whose client hears of it before the process reads. */
@@ -549,7 +547,7 @@ class DataPlaneTest {
             "POST /process.Process/StreamInput HTTP/1.1",
             49983,
             "Content-Type: application/connect+json",
-            "Connect-Timeout-Ms: 1500",
+            "Connect-Timeout-Ms: 6000",
             "Transfer-Encoding: chunked");
     for (String message : List.of(start, data)) {
       byte[] envelope = Wire.envelope(0, message);
@@ -557,7 +555,17 @@ class DataPlaneTest {
     }
     client.answerHead();
     assertThat(Wire.next(client)).startsWith("2 {\"error\":{\"code\":\"deadline_exceeded\"");
-    await().until(() -> daemon.server().bodies().heldBytes() == 0);
+    await().atMost(TestDaemon.PATIENCE).until(() -> daemon.server().bodies().heldBytes() == 0);
+  }
+
+  private TestDaemon keeping(String name, Duration patience, Duration keepAlive) {
+    return new TestDaemon(
+        new FakeEngine(),
+        folder.resolve(name),
+        Optional.empty(),
+        patience,
+        keepAlive,
+        Limits.CONNECTIONS_MAX);
   }
 
   /** When there is hardly room, those that rest the longest go, and nobody who comes waits. */
@@ -577,7 +585,7 @@ class DataPlaneTest {
       }
       for (int i = 0; i < 14; i++) {
         RawHttp old = clients.get(i);
-        await().atMost(Duration.ofSeconds(5)).until(() -> !isOpen(old));
+        await().atMost(TestDaemon.PATIENCE).until(() -> !isOpen(old));
       }
       assertThat(isOpen(clients.getLast())).isTrue();
     }

@@ -8,7 +8,6 @@ import java.io.InputStream;
 import java.net.InetAddress;
 import java.net.Socket;
 import java.nio.charset.StandardCharsets;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -25,7 +24,7 @@ public final class RawHttp implements AutoCloseable {
   public RawHttp(int port) {
     try {
       socket = new Socket(InetAddress.getLoopbackAddress(), port);
-      socket.setSoTimeout((int) Duration.ofSeconds(20).toMillis());
+      socket.setSoTimeout((int) TestDaemon.PATIENCE.toMillis());
       in = new DataInputStream(new java.io.BufferedInputStream(socket.getInputStream()));
     } catch (IOException e) {
       throw new IllegalStateException(e);

@@ -52,7 +52,9 @@ class RestTest {
         .containsExactly("vm of sb2");
     assertThat(daemon.post("/v1/admin/shutdown").status()).isEqualTo(202);
     // The answer comes first, so that it arrives.
-    await().untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
+    await()
+        .atMost(TestDaemon.PATIENCE)
+        .untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
   }
 
   @Test
@@ -60,6 +62,12 @@ class RestTest {
     String id = daemon.child("python");
     daemon.post("/v1/sandboxes/" + id + "/exec", "{\"args\":[\"true\"]}");
     daemon.post("/v1/sandboxes/" + id + "/branch", "{\"tag\":\"b\",\"diff\":true}");
+    // A request is counted when its answer is on its way.
+    await()
+        .atMost(TestDaemon.PATIENCE)
+        .untilAsserted(() ->
+            assertThat(daemon.get("/metrics").body())
+                .contains("route=\"POST /v1/sandboxes/{id}/exec\""));
     Answer metrics = daemon.get("/metrics");
     assertThat(metrics.header("content-type")).startsWith("text/plain; version=0.0.4");
     assertThat(metrics.body())
@@ -73,10 +81,10 @@ class RestTest {
             "forkd_admission_waiting 0\n",
             "# TYPE forkd_admission_rejected_total counter\n",
             "forkd_build_info{version=\"0.1.0\"} 1\n",
-            "forkd_fork_seconds_bucket{le=\"0.1\"} 1",
+            "forkd_fork_seconds_bucket{le=\"0.1\"} ",
+            "forkd_fork_seconds_bucket{le=\"+Inf\"} 1",
             "forkd_branch_pause_seconds_bucket{le=\"0.01\"} 1",
-            "forkd_exec_seconds_count 1",
-            "route=\"POST /v1/sandboxes/{id}/exec\"");
+            "forkd_exec_seconds_count 1");
     assertThat(metrics.body()).doesNotContain(id);
   }
 

@@ -34,6 +34,7 @@ import java.util.OptionalInt;
 import java.util.OptionalLong;
 import java.util.Random;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -102,7 +103,9 @@ class SdkTest {
     assertThat(forkd.recovery().adopted()).containsExactly("sb1");
     forkd.shutdown();
     // The answer comes first, so that it arrives.
-    await().untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
+    await()
+        .atMost(TestDaemon.PATIENCE)
+        .untilAsserted(() -> assertThat(daemon.shutdowns).hasValue(1));
   }
 
   @Test
@@ -259,7 +262,7 @@ class SdkTest {
     Collected heard = new Collected();
     try (RunningCommand cat = sandbox.start(Command.of("cat").withOpenStdin(), heard)) {
       cat.writeStdin("one ".getBytes(StandardCharsets.UTF_8));
-      assertThat(heard.first.await(10, java.util.concurrent.TimeUnit.SECONDS)).isTrue();
+      assertThat(heard.first.await(40, TimeUnit.SECONDS)).isTrue();
       assertThat(cat.isRunning()).isTrue();
       cat.writeStdin("two".getBytes(StandardCharsets.UTF_8));
       cat.closeStdin();
@@ -300,7 +303,7 @@ class SdkTest {
     quiet.close();
     loud.close();
     await()
-        .atMost(Duration.ofSeconds(20))
+        .atMost(TestDaemon.PATIENCE)
         .untilAsserted(() -> assertThat(daemon.engine.liveProcesses()).isZero());
     assertThatThrownBy(quiet::await).isInstanceOf(ForkdApiException.class);
   }

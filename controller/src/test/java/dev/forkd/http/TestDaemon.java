@@ -27,6 +27,12 @@ import java.util.concurrent.atomic.AtomicInteger;
 public final class TestDaemon implements AutoCloseable {
   public static final String TOKEN = "test-token-0123456789";
 
+  /**
+   * For what must happen, however busy the machine is; what happens sooner costs none of it. Less
+   * than {@link Limits#CLIENT_PATIENCE}, by which some of it would happen all the same.
+   */
+  public static final Duration PATIENCE = Duration.ofSeconds(40);
+
   final FakeEngine engine;
   final Path auditLog;
   final AtomicInteger shutdowns = new AtomicInteger();
@@ -136,7 +142,7 @@ public final class TestDaemon implements AutoCloseable {
 
   /** A request without a token. */
   HttpRequest.Builder open(String path) {
-    return HttpRequest.newBuilder(URI.create(url() + path)).timeout(Duration.ofSeconds(30));
+    return HttpRequest.newBuilder(URI.create(url() + path)).timeout(PATIENCE);
   }
 
   Answer send(HttpRequest.Builder builder) {

@@ -169,20 +169,20 @@ class WorkspaceRestTest {
     daemon.engine.duringBranch(() -> {
       saving.countDown();
       try {
-        assertThat(go.await(20, TimeUnit.SECONDS)).isTrue();
+        assertThat(go.await(40, TimeUnit.SECONDS)).isTrue();
       } catch (InterruptedException e) {
         Thread.currentThread().interrupt();
       }
     });
     CompletableFuture<Answer> first =
         CompletableFuture.supplyAsync(() -> daemon.post(ONE + "/suspend", "{}"));
-    assertThat(saving.await(20, TimeUnit.SECONDS)).isTrue();
+    assertThat(saving.await(40, TimeUnit.SECONDS)).isTrue();
     for (String change : List.of("/suspend", "/resume")) {
       refused(daemon.post(ONE + change, "{}"), 409, "another request");
     }
     refused(daemon.delete(ONE), 409, "another request");
     go.countDown();
-    assertThat(first.get(20, TimeUnit.SECONDS).status()).isEqualTo(200);
+    assertThat(first.get(40, TimeUnit.SECONDS).status()).isEqualTo(200);
   }
 
   @Test

@@ -16,6 +16,7 @@ import dev.forkd.http.RawHttp.Answer;
 import dev.forkd.http.Router;
 import dev.forkd.http.ServerConfig;
 import dev.forkd.http.Surface;
+import dev.forkd.http.TestDaemon;
 import dev.forkd.metrics.Meters;
 import java.io.EOFException;
 import java.io.IOException;
@@ -522,9 +523,14 @@ class ConnectServerTest {
   @Test
   void keepAliveAndDeadline() throws IOException {
     List<String> all = counted(envelope(0, "{\"text\":\"wait\"}"), "Connect-Timeout-Ms: 400");
-    assertThat(all.size()).isBetween(3, 9);
-    assertThat(all.subList(0, all.size() - 1)).containsOnly("0 {\"text\":\"still here\"}");
+    assertThat(all.size()).isLessThanOrEqualTo(9);
+    assertThat(all.subList(0, all.size() - 1)).allMatch("0 {\"text\":\"still here\"}"::equals);
     assertThat(all.getLast()).startsWith("2 {\"error\":{\"code\":\"deadline_exceeded\"");
+    count(envelope(0, "{\"text\":\"wait\"}"), "Connect-Timeout-Ms: 60000");
+    client.answerHead();
+    for (int i = 0; i < 3; i++) {
+      assertThat(Wire.next(client)).isEqualTo("0 {\"text\":\"still here\"}");
+    }
   }
 
   /** A unary call whose time is over is answered, though its handler goes on. */
@@ -543,7 +549,9 @@ class ConnectServerTest {
     say("{\"text\":\"wait\"}", "Connect-Timeout-Ms: 1");
     assertThat(say("{}").text()).contains("\"resource_exhausted\"");
     release.countDown();
-    await().untilAsserted(() -> assertThat(say("{}").status()).isEqualTo(200));
+    await()
+        .atMost(TestDaemon.PATIENCE)
+        .untilAsserted(() -> assertThat(say("{}").status()).isEqualTo(200));
   }
 
   /**
@@ -560,7 +568,7 @@ class ConnectServerTest {
     } else {
       client.close();
     }
-    assertThatThrownBy(() -> handlerEnd.get(5, TimeUnit.SECONDS))
+    assertThatThrownBy(() -> handlerEnd.get(40, TimeUnit.SECONDS))
         .hasCauseInstanceOf(dev.forkd.http.ClientGoneException.class);
   }
 
@@ -568,9 +576,9 @@ class ConnectServerTest {
   @Test
   void goneClientsEndUnaryCalls() throws IOException {
     client.request("POST /test.Echo/Say HTTP/1.1", "{\"text\":\"wait\"}", UNARY);
-    await().until(() -> entered.get() == 1);
+    await().atMost(TestDaemon.PATIENCE).until(() -> entered.get() == 1);
     client.close();
-    await().until(() -> server.activity().closeIfIdle(Duration.ZERO));
+    await().atMost(TestDaemon.PATIENCE).until(() -> server.activity().closeIfIdle(Duration.ZERO));
   }
 
   /** What is cut ends without an end: the client must not take it for whole. */

@@ -6,10 +6,10 @@ import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.SandboxId;
 import dev.forkd.engine.GuestWatch;
+import dev.forkd.http.TestDaemon;
 import dev.forkd.http.connect.ConnectCode;
 import dev.forkd.http.connect.ConnectException;
 import dev.forkd.testkit.FakeEngine;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -81,7 +81,7 @@ class WatchersTest {
     assertThat(watchers.drain(guest, kept)).isEmpty();
     nowNanos.addAndGet(Watchers.REST_MAX.toNanos() / 2 + 1);
     watchers.sweep();
-    await().atMost(Duration.ofSeconds(5)).untilAtomic(open, org.hamcrest.Matchers.is(1));
+    await().atMost(TestDaemon.PATIENCE).untilAtomic(open, org.hamcrest.Matchers.is(1));
     assertThat(watchers.count()).isEqualTo(1);
     make();
     assertThat(watchers.drain(guest, kept)).isEmpty();
