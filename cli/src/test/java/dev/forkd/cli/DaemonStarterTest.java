@@ -50,7 +50,7 @@ class DaemonStarterTest {
         {"url":"%s","pid":$$,"startTicks":$ticks,"tokenFile":"$data/token","background":true,"version":"1"}
         END
         mv "$data/daemon.part" "$data/daemon.json"
-        exec sleep 20
+        exec sleep 100
         """
             .formatted(daemon.url()));
     DaemonFile found = starter().findOrStart();
@@ -93,7 +93,7 @@ class DaemonStarterTest {
         {"url":"%s","pid":$$,"startTicks":$ticks,"tokenFile":"$data/token","background":true,"version":"1"}
         END
         mv "$data/daemon.part" "$data/daemon.json"
-        exec sleep 20
+        exec sleep 100
         """
             .formatted(daemon.url()));
     try (ExecutorService both = Executors.newVirtualThreadPerTaskExecutor()) {

@@ -19,7 +19,7 @@ import java.util.concurrent.Executors;
 
 /** A daemon of canned answers that remembers what it was asked. */
 final class FakeDaemon implements AutoCloseable {
-  private static final Duration PATIENCE = Duration.ofSeconds(20);
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
 
   private final HttpServer server;
   private final Map<String, Answer> answers = new ConcurrentHashMap<>();

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.io.TempDir;
  * runs. The checkout, the build tool and the JDK are stand-ins made of shell lines.
  */
 class LauncherTest {
-  private static final int LIMIT_SECONDS = 30;
+  private static final int LIMIT_SECONDS = 60;
 
   @TempDir Path folder;
   private Path checkout;
