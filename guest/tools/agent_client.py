@@ -42,7 +42,7 @@ class Stream:
 class Agent:
     """One conversation. `credit=False` leaves the agent without new credit for what it has sent."""
 
-    def __init__(self, sock, token=TOKEN, timeout=20.0):
+    def __init__(self, sock, token=TOKEN, timeout=60.0):
         self.sock, self.timeout = sock, timeout
         self.input, self.streams, self.next_id = bytearray(), {}, 0
         self.ready, self.idle, self.give_credit = None, None, True
@@ -184,14 +184,14 @@ class Agent:
         return self.end(self.open(op, **request))
 
     def exec(self, *args, stdin=None, **options):
-        stream = self.open("exec", args=list(args), timeoutMillis=options.pop("timeoutMillis", 15000),
+        stream = self.open("exec", args=list(args), timeoutMillis=options.pop("timeoutMillis", 45000),
                            stdin=stdin is not None, **options)
         if stdin is not None:
             self.write(stream, stdin, eof=True)
         result = self.end(stream)
         return result, bytes(stream.out[1]), bytes(stream.out[2])
 
-    def eval(self, code, timeoutMillis=15000):
+    def eval(self, code, timeoutMillis=45000):
         stream = self.open("eval", timeoutMillis=timeoutMillis)
         self.write(stream, code.encode(), eof=True)
         self.end(stream)

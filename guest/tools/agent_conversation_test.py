@@ -26,7 +26,7 @@ class Conversation(AgentTest):
             self.agent.streams = {}
             seen = bytearray(self.agent.input)
             while (at := seen.find(nonce)) < 0:
-                seen += self.agent.receive(time.monotonic() + 20)
+                seen += self.agent.receive(time.monotonic() + 60)
             self.agent.input = seen[at + 32:]
             self.assertEqual(self.agent.exec("echo", "x")[1], b"x\n")
 
@@ -93,7 +93,7 @@ class Conversation(AgentTest):
                 return self.agent.read_file(path) == b"done\n"
             except AgentError:
                 return False
-        self.eventually(done, 10)
+        self.eventually(done)
 
     def test_a_command_that_writes_without_end_holds_up_nobody(self):
         pids = []
@@ -104,8 +104,8 @@ class Conversation(AgentTest):
         self.agent.sync(AgentTest.token)
         begin = time.monotonic()
         for _ in range(20):
-            self.agent.exec("true")
-        self.assertLess(time.monotonic() - begin, 10 * SLOW)
+            self.agent.exec("true", timeoutMillis=60000)
+        self.assertLess(time.monotonic() - begin, 60)
         self.agent.exec("kill", "-9", *map(str, pids))
         self.eventually(lambda: all(self.gone(pid) for pid in pids))
 
@@ -115,11 +115,11 @@ class Conversation(AgentTest):
         try:
             samples = set()
             for number in (1, 2):
-                token = os.urandom(32)
+                token, begin = os.urandom(32), time.time_ns()
                 proof = self.agent.epoch(number, token)
                 AgentTest.token = token
                 self.assertEqual((proof["epoch"], proof["hostname"], proof["reseeded"]), (number, f"child-{number}", True))
-                self.assertLess(abs(proof["clockNanos"] - time.time_ns()), 2e9)
+                self.assertTrue(begin - 2e9 < proof["clockNanos"] < time.time_ns() + 2e9)
                 samples |= {proof["random"], proof["interpreter"]}
                 self.assertEqual((len(proof["random"]), len(proof["interpreter"])), (64, 32))
                 if GUEST:
@@ -176,7 +176,7 @@ class Conversation(AgentTest):
         self.addCleanup(lambda: GUEST or setattr(AgentTest, "token", before))
         seen = bytearray()
         while nonce not in seen:
-            seen += self.agent.receive(time.monotonic() + 20)
+            seen += self.agent.receive(time.monotonic() + 60)
         self.agent.sync(token)
         self.agent.call("status")
 

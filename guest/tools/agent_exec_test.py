@@ -64,10 +64,12 @@ class Exec(AgentTest):
         self.assertEqual(self.agent.exec("sh", "-c", "kill -9 $$")[0]["signal"], 9)
 
     def test_a_timeout_ends_the_whole_group(self):
-        begin = time.monotonic()
-        result, out, _ = self.agent.exec("sh", "-c", "sleep 60 & echo $!; wait", timeoutMillis=300)
-        self.assertTrue(result["timedOut"])
-        self.assertLess(time.monotonic() - begin, 5 * SLOW)
+        begin, out, millis = time.monotonic(), b"", 300
+        while not out:  # on a machine that stalls its time may be up before it has begun
+            result, out, _ = self.agent.exec("sh", "-c", "sleep 100 & echo $!; wait", timeoutMillis=millis)
+            self.assertTrue(result["timedOut"])
+            self.assertLess(time.monotonic() - begin, 50)
+            millis *= 4
         self.eventually(lambda: self.gone(int(out)))
 
     def test_cancel_ends_the_whole_group(self):
@@ -78,15 +80,15 @@ class Exec(AgentTest):
 
     def test_a_pipe_left_open_by_a_child_is_not_waited_for(self):
         begin = time.monotonic()
-        result, out, _ = self.agent.exec("sh", "-c", "sleep 5 & echo $!")
+        result, out, _ = self.agent.exec("sh", "-c", "sleep 100 & echo $!", timeoutMillis=90000)
         self.assertEqual(result["exit"], 0)
-        self.assertLess(time.monotonic() - begin, 4)
+        self.assertLess(time.monotonic() - begin, 50)
         self.agent.exec("sh", "-c", "kill " + out.decode())
 
     def test_background(self):
         begin = time.monotonic()
-        result, _, _ = self.agent.exec("sleep", "30", background=True)
-        self.assertLess(time.monotonic() - begin, 5 * SLOW)
+        result, _, _ = self.agent.exec("sleep", "100", background=True)
+        self.assertLess(time.monotonic() - begin, 50)
         self.assertFalse(result["idle"], "a process of the user's runs")
         self.assertGreaterEqual(self.agent.call("status")["processes"], 1)
         self.agent.exec("sh", "-c", f"kill {result['pid']}")

@@ -102,13 +102,13 @@ class Processes(Hosting):
         begin = time.monotonic()
         stream = self.start("sleep", "100", lifetimeMillis=300)
         self.assertTrue(self.agent.end(stream)["timedOut"])
-        self.assertLess(time.monotonic() - begin, 5 * SLOW)
+        self.assertLess(time.monotonic() - begin, 50)
 
     def test_a_pipe_that_others_hold_open_does_not_keep_it(self):
-        stream = self.start("sh", "-c", "sleep 30 & echo x")
+        stream = self.start("sh", "-c", "sleep 100 & echo x")
         begin = time.monotonic()
         self.assertEqual(self.agent.end(stream)["exit"], 0)
-        self.assertLess(time.monotonic() - begin, 3 * SLOW)
+        self.assertLess(time.monotonic() - begin, 50)
         self.assertEqual(bytes(stream.out[1]), b"x\n")
 
     def test_what_cannot_be_started_says_why(self):
@@ -215,7 +215,7 @@ class Ports(Hosting):
         self.agent.pump_until(lambda: stream.notes)
         self.agent.cancel(stream)
         self.agent.call("status")
-        self.assertTrue(closed.wait(5))
+        self.assertTrue(closed.wait(60))
 
 
 class Files(Hosting):
