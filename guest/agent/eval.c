@@ -15,7 +15,7 @@
 
 #define MAX_ANSWER (64u << 20)
 #define READ_BYTES (1u << 20) /* in one turn of the loop */
-#define INTERRUPT_GRACE_MILLIS 1000
+#define INTERRUPT_GRACE_MILLIS 3000 /* a machine may stall for that long, and a state is lost for it */
 #define RESEED_TIMEOUT_MILLIS 3000
 #define EVALUATOR_PATH "/run/forkd/evaluator.py"
 /* A length no program text can have asks for something else. */
