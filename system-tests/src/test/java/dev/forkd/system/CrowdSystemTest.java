@@ -23,6 +23,7 @@ import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -216,7 +217,7 @@ class CrowdSystemTest {
       all.forEach(Sandbox::kill);
       System.out.println("crowd: before " + before + ", after " + Held.of(daemon));
       await()
-          .atMost(Duration.ofSeconds(40))
+          .atMost(Duration.ofMinutes(2))
           .untilAsserted(() -> assertThat(Held.of(daemon)).matches(now -> now.noMoreThan(before)));
       System.out.println("crowd: at rest " + Held.of(daemon));
     }
@@ -227,7 +228,7 @@ class CrowdSystemTest {
    * them get on, and whoever asks for something meanwhile is served.
    */
   @Test
-  @Timeout(180)
+  @Timeout(300)
   void backgroundWorkIsBounded() throws Exception {
     try (Daemon daemon = Daemon.start();
         Forkd forkd = daemon.client()) {
@@ -236,7 +237,7 @@ class CrowdSystemTest {
       String loop = "while :; do printf . >> /tmp/n; done";
       all.forEach(sandbox -> sandbox.exec(Command.shell("(" + loop + ") >/dev/null 2>&1 &")));
       await()
-          .atMost(Duration.ofSeconds(20))
+          .atMost(Duration.ofSeconds(60))
           .until(() -> gauge(forkd, "forkd_admission_parked") >= all.size() - 3L * cores - 1);
       long[] first = counted(all);
       long[] pings = new long[20];
@@ -255,15 +256,26 @@ class CrowdSystemTest {
           pings[10] / 1e6,
           pings[19] / 1e6);
       assertThat(gauge(forkd, "forkd_admission_overtime")).isLessThanOrEqualTo(3L * cores + 1);
-      pause(Duration.ofSeconds(5));
-      long[] second = counted(all);
+      long[] second = first;
+      for (int round = 0; round < 4 && !allMore(first, second); round++) {
+        pause(Duration.ofSeconds(5));
+        second = counted(all);
+      }
       for (int i = 0; i < first.length; i++) {
         assertThat(second[i]).as("sandbox " + i + " got on").isGreaterThan(first[i]);
       }
       all.forEach(Sandbox::kill);
-      assertThat(gauge(forkd, "forkd_admission_overtime")).isZero();
-      assertThat(gauge(forkd, "forkd_admission_parked")).isZero();
+      await()
+          .atMost(Duration.ofSeconds(60))
+          .untilAsserted(() -> {
+            assertThat(gauge(forkd, "forkd_admission_overtime")).isZero();
+            assertThat(gauge(forkd, "forkd_admission_parked")).isZero();
+          });
     }
+  }
+
+  private static boolean allMore(long[] before, long[] now) {
+    return IntStream.range(0, before.length).allMatch(i -> now[i] > before[i]);
   }
 
   private static long[] counted(List<Sandbox> all) {

@@ -236,10 +236,10 @@ class E2bSdkTest {
               "E2B_SANDBOX_URL", daemon.url(),
               "E2B_API_KEY", ApiKey.of(Daemon.TOKEN)));
       await()
-          .atMost(Duration.ofSeconds(30))
+          .atMost(Duration.ofSeconds(90))
           .untilAsserted(() -> assertThat(Lab.vmms()).as("VMs that are left").isEmpty());
       await()
-          .atMost(Duration.ofSeconds(30))
+          .atMost(Duration.ofSeconds(90))
           .untilAsserted(() ->
               assertThat(descriptors(daemon))
                   .as("descriptors of the daemon")

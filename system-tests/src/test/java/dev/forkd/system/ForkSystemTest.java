@@ -81,6 +81,7 @@ class ForkSystemTest {
           .isLessThanOrEqualTo(error);
     }
     await()
+        .atMost(Lab.PATIENCE)
         .untilAsserted(() ->
             assertThat(ids)
                 .allSatisfy(id -> assertThat(Lab.engine().sandbox(id).state()).isEqualTo("idle")));
@@ -112,21 +113,31 @@ class ForkSystemTest {
     Lab.sh(busy, "(while :; do echo t >> /tmp/ticks; sleep 0.05; done) >/dev/null 2>&1 &");
     List<SandboxId> idle = ids.subList(1, ids.size());
     await()
+        .atMost(Lab.PATIENCE)
         .untilAsserted(() ->
             assertThat(idle)
                 .allSatisfy(id -> assertThat(Lab.engine().sandbox(id).state()).isEqualTo("idle")));
     int first = ticks(busy);
     long busyBefore = Lab.cpuMillis(List.of(busy));
-    long before = Lab.cpuMillis(idle);
-    Thread.sleep(IDLE_WATCH.toMillis());
-    long used = Lab.cpuMillis(idle) - before;
-    System.out.printf(
-        "%d idle children used %d ms of CPU in %d ms%n", idle.size(), used, IDLE_WATCH.toMillis());
+    long used = cpuMillisWhileWatched(idle);
+    // On a machine that stalls some may still have been about to rest.
+    for (int i = 0; i < 2 && used >= 50; i++) {
+      used = cpuMillisWhileWatched(idle);
+    }
     // Counted in ticks of 10 ms: one or two may fall due from what was used before.
     assertThat(used).isLessThan(50);
     assertThat(Lab.cpuMillis(List.of(busy))).as("what works is seen").isGreaterThan(busyBefore);
-    assertThat(ticks(busy)).isGreaterThan(first);
+    await().atMost(Lab.PATIENCE).until(() -> ticks(busy) > first);
     assertThat(Lab.engine().sandbox(busy).state()).isEqualTo("running");
+  }
+
+  private static long cpuMillisWhileWatched(List<SandboxId> ids) throws Exception {
+    long before = Lab.cpuMillis(ids);
+    Thread.sleep(IDLE_WATCH.toMillis());
+    long used = Lab.cpuMillis(ids) - before;
+    System.out.printf(
+        "%d idle children used %d ms of CPU in %d ms%n", ids.size(), used, IDLE_WATCH.toMillis());
+    return used;
   }
 
   private static int ticks(SandboxId id) {
@@ -160,6 +171,7 @@ class ForkSystemTest {
         .isInstanceOf(ForkdException.class)
         .hasMessageContaining("memory limit of 160 MiB");
     await()
+        .atMost(Lab.PATIENCE)
         .untilAsserted(() -> {
           SandboxView view = Lab.engine().sandbox(id);
           assertThat(view.state()).isEqualTo("failed");
@@ -203,7 +215,9 @@ class ForkSystemTest {
     List<ProcessIdentity> killed =
         zygotes.stream().map(process -> ProcessIdentity.of(process.pid())).toList();
     zygotes.forEach(ProcessHandle::destroyForcibly);
-    await().until(() -> killed.stream().noneMatch(ProcessIdentity::firstThreadIsAlive));
+    await()
+        .atMost(Lab.PATIENCE)
+        .until(() -> killed.stream().noneMatch(ProcessIdentity::firstThreadIsAlive));
     assertThat(Lab.eval(Lab.forkOne(), "1 + 1")).isEqualTo("2");
     assertThat(Lab.eval(Lab.forkOne(), "2 + 2")).isEqualTo("4");
     assertThat(Lab.vmms("forkd-zy")).isNotEmpty().doesNotContainAnyElementsOf(zygotes);
@@ -217,6 +231,7 @@ class ForkSystemTest {
     int pid = Lab.engine().sandbox(ids.get(0)).pid().orElseThrow();
     ProcessHandle.of(pid).orElseThrow().destroyForcibly();
     await()
+        .atMost(Lab.PATIENCE)
         .untilAsserted(
             () -> assertThat(Lab.engine().sandbox(ids.get(0)).state()).isEqualTo("failed"));
     assertThatThrownBy(() -> Lab.eval(ids.get(0), "1"))
@@ -287,7 +302,9 @@ class ForkSystemTest {
         };
     try (ExecSession session =
         Lab.engine().startExec(id, shell("echo started; sleep 60", Lab.PATIENCE), listener)) {
-      await().until(() -> heard.toString(StandardCharsets.UTF_8).equals("started\n"));
+      await()
+          .atMost(Lab.PATIENCE)
+          .until(() -> heard.toString(StandardCharsets.UTF_8).equals("started\n"));
       Lab.engine().kill(id);
       assertThatThrownBy(session::await)
           .isInstanceOf(ForkdException.class)

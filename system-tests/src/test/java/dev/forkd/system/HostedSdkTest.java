@@ -31,7 +31,7 @@ import org.junit.jupiter.api.Test;
 
 /** The Java SDK's hosted sandboxes, and the JUnit support, in real VMs. */
 class HostedSdkTest {
-  private static final Duration PATIENCE = Duration.ofSeconds(30);
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
 
   /** Accepts one WebSocket and sends a text of five bytes (RFC 6455, 1.3 and 5.2). */
   private static final String GREETER =

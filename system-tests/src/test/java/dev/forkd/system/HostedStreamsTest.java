@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.Arrays;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -29,7 +30,7 @@ import org.junit.jupiter.api.Timeout;
  */
 @Timeout(value = 8, unit = TimeUnit.MINUTES)
 class HostedStreamsTest {
-  private static final Duration PATIENCE = Duration.ofSeconds(40);
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
   private static final int FILES = 20_000;
 
   private static Daemon daemon;
@@ -57,6 +58,19 @@ class HostedStreamsTest {
             "grep -l . /proc/[0-9]*/cmdline | wc -l; ls /proc/1/fd | wc -l",
             HostedCommands.Options.DEFAULT.user("root"))
         .stdout();
+  }
+
+  /** What is there when nothing comes or goes any more. */
+  private static String settled(HostedSandbox sandbox) {
+    AtomicReference<String> seen = new AtomicReference<>("");
+    await()
+        .atMost(PATIENCE)
+        .during(Duration.ofSeconds(1))
+        .until(() -> {
+          String now = left(sandbox);
+          return now.equals(seen.getAndSet(now));
+        });
+    return seen.get();
   }
 
   private static void block(CountDownLatch until) {
@@ -113,7 +127,7 @@ class HostedStreamsTest {
       HostedCommands commands = sandbox.commands();
       HostedFiles files = sandbox.files();
       commands.run("head -c 60000000 /dev/zero > big");
-      String before = left(sandbox);
+      String before = settled(sandbox);
       HostedProcess unread =
           commands.start("yes", HostedCommands.Options.DEFAULT.unlimited(), _ -> block(over));
       HostedProcess deaf =
@@ -168,7 +182,7 @@ class HostedStreamsTest {
                   + FILES
                   + " | xargs touch",
               HostedCommands.Options.DEFAULT.lifetime(Duration.ofMinutes(3)));
-      String before = left(sandbox);
+      String before = settled(sandbox);
       assertThat(files.list("many"))
           .hasSize(FILES)
           .first()

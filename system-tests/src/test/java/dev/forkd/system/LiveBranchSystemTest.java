@@ -67,7 +67,7 @@ class LiveBranchSystemTest {
    * child the writer goes on and finds all its blocks, and its log on disk, of one moment.
    */
   @Test
-  @Timeout(300) // Its guest is as busy as can be, and a machine with other work is slow.
+  @Timeout(600) // Its guest is as busy as can be, and a machine with other work is slow.
   void noTornPage() throws Exception {
     SandboxId source = busy();
     for (int i = 0; i < BRANCHES; i++) {

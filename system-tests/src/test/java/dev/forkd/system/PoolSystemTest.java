@@ -17,7 +17,6 @@ import dev.forkd.engine.SandboxView;
 import dev.forkd.sdk.Forkd;
 import dev.forkd.sdk.Sandbox;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.HashSet;
 import java.util.List;
 import java.util.OptionalLong;
@@ -27,7 +26,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Children that are forked before somebody asks for them. */
-@Timeout(180)
+@Timeout(300)
 class PoolSystemTest {
   @BeforeEach
   void bake() {
@@ -40,12 +39,12 @@ class PoolSystemTest {
     Lab.clean(Lab.engine());
     // A child that is being made while the pool is switched off ends as soon as it is there.
     await()
-        .atMost(Duration.ofSeconds(20))
+        .atMost(Duration.ofSeconds(60))
         .untilAsserted(() -> {
           assertThat(Lab.contents("run")).isEmpty();
           assertThat(Lab.vmms()).isEmpty();
+          assertThat(Lab.unfinished()).isEmpty();
         });
-    assertThat(Lab.unfinished()).isEmpty();
   }
 
   private static void awaitReady(Tag tag, int count) {
@@ -71,14 +70,16 @@ class PoolSystemTest {
     long hits = engine.stats().pool().hits();
     long before = System.currentTimeMillis() / 1000;
     List<SandboxId> ids = Lab.fork(Lab.PYTHON, 2);
+    long after = System.currentTimeMillis() / 1000;
     assertThat(engine.stats().pool().hits()).isEqualTo(hits + 2);
     HashSet<String> hosts = new HashSet<>();
     for (SandboxId id : ids) {
       SandboxView view = engine.sandbox(id);
-      assertThat(view.createdAtUnix()).isBetween(before, before + 2);
+      assertThat(view.createdAtUnix()).isBetween(before, after);
       assertThat(view.certificate().state()).isEqualTo(Certificate.State.VERIFIED);
+      double asked = System.currentTimeMillis() / 1000.0;
       double clock = Double.parseDouble(Lab.eval(id, "__import__('time').time()"));
-      assertThat(Math.abs(clock - Instant.now().toEpochMilli() / 1000.0)).isLessThan(1);
+      assertThat(clock).isBetween(asked - 1, System.currentTimeMillis() / 1000.0 + 1);
       hosts.add(Lab.sh(id, "hostname; cat /etc/machine-id; od -An -N8 -tx1 /dev/urandom"));
     }
     assertThat(hosts).hasSize(2);
@@ -155,7 +156,7 @@ class PoolSystemTest {
     assertThat(Lab.eval(child, "state + 1")).isEqualTo("42");
     engine.deleteSnapshot(tag, DeleteMode.REFUSE);
     assertThat(engine.pools().list()).isEmpty();
-    await().atMost(Duration.ofSeconds(20)).until(() -> Lab.vmms().size() == 2);
+    await().atMost(Duration.ofSeconds(60)).until(() -> Lab.vmms().size() == 2);
     assertThat(Lab.eval(child, "state + 1")).isEqualTo("42");
   }
 
@@ -194,7 +195,7 @@ class PoolSystemTest {
         }
         assertThat(forkd.metrics()).contains("forkd_pool_hits_total 1\n");
         forkd.snapshot("python").setPool(0, false);
-        await().atMost(Duration.ofSeconds(20)).until(() -> Lab.vmms().isEmpty());
+        await().atMost(Duration.ofSeconds(60)).until(() -> Lab.vmms().isEmpty());
       }
     }
   }

@@ -291,7 +291,7 @@ abstract class VmmContract {
     Saved saved = saved();
     RunningVm vm = restore("c1", saved);
     vm.kill();
-    assertThat(vm.exit().get(10, TimeUnit.SECONDS).reason()).isNotEmpty();
+    assertThat(vm.exit().get(60, TimeUnit.SECONDS).reason()).isNotEmpty();
     assertThat(ProcessHandle.of(vm.process().pid())).isEmpty();
     assertThat(dir.resolve("run")).isEmptyDirectory();
     assertThatThrownBy(() -> vm.execute(new VmCommand.Resume())).isInstanceOf(ForkdException.class);
@@ -349,7 +349,7 @@ abstract class VmmContract {
       assertThat(ProcessHandle.of(copies.getLast().process().pid())).isEmpty();
       assertThat(copies.getFirst().paused()).isFalse();
     }
-    assertThat(source.exit().get(10, TimeUnit.SECONDS).reason()).isNotEmpty();
+    assertThat(source.exit().get(60, TimeUnit.SECONDS).reason()).isNotEmpty();
     started.remove(source);
     saved.memory().close();
   }
@@ -463,13 +463,13 @@ abstract class VmmContract {
     copier.freeze();
     RunningVm copy = finish(copier.copy(), "c1");
     source.kill();
-    assertThat(source.exit().get(10, TimeUnit.SECONDS).reason()).isNotEmpty();
+    assertThat(source.exit().get(60, TimeUnit.SECONDS).reason()).isNotEmpty();
     assertThatThrownBy(copier::copy).isInstanceOf(ForkdException.class);
     copier.close();
     assertThat(copy.paused()).isTrue();
     String held = Long.toString(source.process().pid());
     Awaitility.await()
-        .atMost(Duration.ofSeconds(10))
+        .atMost(Duration.ofSeconds(60))
         .until(() ->
             ProcessIdentity.matching(arguments ->
                     arguments.getFirst().endsWith("vmfork") && arguments.contains(held))

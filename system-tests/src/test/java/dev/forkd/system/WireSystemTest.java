@@ -1,9 +1,12 @@
 package dev.forkd.system;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.awaitility.Awaitility.await;
 
 import dev.forkd.api.SandboxId;
 import dev.forkd.api.Tag;
+import dev.forkd.api.rest.Json;
+import dev.forkd.api.rest.PingResponse;
 import dev.forkd.engine.ChildOutcome;
 import dev.forkd.engine.ForkSpec;
 import dev.forkd.http.HttpServer;
@@ -42,7 +45,7 @@ import tools.jackson.databind.json.JsonMapper;
  * What clients match in answers is the same from the fake engine, which most tests of the interface
  * use, and from real VMs.
  */
-@Timeout(120)
+@Timeout(300)
 class WireSystemTest {
   private static final HttpClient HTTP =
       HttpClient.newBuilder().version(HttpClient.Version.HTTP_1_1).build();
@@ -71,7 +74,7 @@ class WireSystemTest {
       try {
         return HTTP.send(
             HttpRequest.newBuilder(URI.create(url + path))
-                .timeout(Duration.ofSeconds(60))
+                .timeout(Duration.ofSeconds(150))
                 .header("Authorization", "Bearer " + token)
                 .header("Content-Type", "application/json")
                 .method(method, HttpRequest.BodyPublishers.ofString(body))
@@ -135,17 +138,23 @@ class WireSystemTest {
     wire.says(400, "at least one element", "POST", wire.inSandbox("exec"), "{\"args\":[]}");
     wire.says(200, "ZeroDivisionError", "POST", wire.inSandbox("eval"), "{\"code\":\"1/0\"}");
     wire.says(400, "1000", "POST", "/v1/sandboxes", "{\"snapshot_tag\":\"python\",\"n\":0}");
+    int quiet = processes(wire);
     CompletableFuture<HttpResponse<String>> running =
         CompletableFuture.supplyAsync(
             () -> wire.send("POST", wire.inSandbox("exec"), "{\"args\":[\"sleep\",\"600\"]}"));
-    Thread.sleep(1500);
+    await().atMost(Lab.PATIENCE).until(() -> processes(wire) > quiet);
     assertThat(running.isDone()).isFalse();
     assertThat(wire.send("DELETE", "/v1/sandboxes/" + wire.sandbox(), "").statusCode())
         .isEqualTo(204);
-    HttpResponse<String> killed = running.get(20, TimeUnit.SECONDS);
+    HttpResponse<String> killed = running.get(60, TimeUnit.SECONDS);
     assertThat(killed.statusCode()).isEqualTo(503);
     assertThat(killed.body()).contains("was killed");
     wire.says(404, wire.sandbox(), "POST", wire.inSandbox("ping"), "");
+  }
+
+  private static int processes(Wire wire) {
+    String body = wire.send("POST", wire.inSandbox("ping"), "").body();
+    return Json.read(body, PingResponse.class).processes();
   }
 
   @Test
@@ -218,7 +227,7 @@ class WireSystemTest {
                 wire.send("POST", wire.inSandbox("eval"), "{\"code\":\"'\\\\x01' * 500000\"}")));
       }
       for (CompletableFuture<HttpResponse<String>> one : all) {
-        HttpResponse<String> answer = one.get(90, TimeUnit.SECONDS);
+        HttpResponse<String> answer = one.get(200, TimeUnit.SECONDS);
         assertThat(answer.statusCode()).as(answer.body()).isIn(200, 503);
       }
       assertThat(all)
