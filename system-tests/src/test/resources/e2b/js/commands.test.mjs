@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
 import { CommandExitError, InvalidArgumentError, NotFoundError, TimeoutError } from 'e2b'
-import { LIMIT, sandbox, sleep, until } from './lab.mjs'
+import { LIMIT, sandbox, until } from './lab.mjs'
 
 let box
 before(async () => {
@@ -82,28 +82,31 @@ test('a client that leaves does not end what it began', LIMIT, async () => {
 
 test('a command that takes too long is killed', LIMIT, async () => {
   const begin = Date.now()
-  await assert.rejects(box.commands.run('sleep 30; echo late >/tmp/late', { timeoutMs: 1000 }), TimeoutError)
-  assert.ok(Date.now() - begin < 5000)
+  await assert.rejects(box.commands.run('sleep 100; echo late >/tmp/late', { timeoutMs: 1000 }), TimeoutError)
+  assert.ok(Date.now() - begin < 60_000)
   await until('it is gone', async () => !(await box.commands.list()).some((process) => process.args.join(' ').includes('late')))
 })
 
 test('a child that keeps the pipes open does not keep the command', LIMIT, async () => {
   const begin = Date.now()
-  await box.commands.run('setsid sleep 50 & true')
-  assert.ok(Date.now() - begin < 10_000)
+  await box.commands.run('setsid sleep 100 & true')
+  assert.ok(Date.now() - begin < 60_000)
 })
 
-test('a hundred commands at once each have their own output', { timeout: 120_000 }, async () => {
-  const results = await Promise.all(Array.from({ length: 100 }, (_, i) => box.commands.run(`echo ${i}`, { timeoutMs: 100_000 })))
+test('a hundred commands at once each have their own output', { timeout: 180_000 }, async () => {
+  const results = await Promise.all(Array.from({ length: 100 }, (_, i) => box.commands.run(`echo ${i}`, { timeoutMs: 150_000 })))
   assert.deepEqual(results.map((result) => result.stdout), Array.from({ length: 100 }, (_, i) => `${i}\n`))
 })
 
 test('output comes while the command runs', LIMIT, async () => {
-  const times = []
-  const begin = Date.now()
-  await box.commands.run('echo first; sleep 1; echo second', { onStdout: () => void times.push(Date.now() - begin) })
-  assert.equal(times.length, 2)
-  assert.ok(times[1] - times[0] > 800, `both came within ${times[1] - times[0]} ms`)
+  const heard = []
+  const command = 'echo first; until [ -e /tmp/go ]; do sleep 0.1; done; echo second'
+  const handle = await box.commands.run(command, { background: true, onStdout: (data) => void heard.push(data) })
+  await until('the first is heard', () => heard.length > 0)
+  assert.deepEqual(heard, ['first\n'])
+  await box.files.write('/tmp/go', '')
+  await handle.wait()
+  assert.deepEqual(heard, ['first\n', 'second\n'])
 })
 
 test('a terminal is one: size, resize, input, colours, its end', LIMIT, async () => {

@@ -95,7 +95,7 @@ test('what is not there, is a folder, or is no path is the error the SDK knows',
   assert.equal(await box.files.read('.bashrc', { user: 'root' }).then(() => true), true)
 })
 
-test('a full disk is told as such and leaves the sandbox whole', { timeout: 120_000 }, async () => {
+test('a full disk is told as such and leaves the sandbox whole', { timeout: 180_000 }, async () => {
   const full = await sandbox()
   await full.commands.run('fallocate -l $(($(df --output=avail -B1 / | tail -1) - 3000000)) /tmp/filler', { user: 'root' })
   await assert.rejects(full.files.write('big', 'x'.repeat(8_000_000)), /space/i)

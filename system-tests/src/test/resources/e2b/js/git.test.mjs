@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { LIMIT, sandbox } from './lab.mjs'
 
-test('a repository in the sandbox: init, commit, branches, remotes, config', { timeout: 120_000 }, async () => {
+test('a repository in the sandbox: init, commit, branches, remotes, config', { timeout: 180_000 }, async () => {
   const box = await sandbox()
   const repo = '/home/user/repo'
   await box.git.init(repo, { initialBranch: 'main' })

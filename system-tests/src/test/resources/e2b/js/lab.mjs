@@ -3,7 +3,7 @@ import { after } from 'node:test'
 import { Sandbox } from 'e2b'
 
 export const TEMPLATE = process.env.FORKD_TEST_TEMPLATE ?? 'base'
-export const LIMIT = { timeout: 90_000 }
+export const LIMIT = { timeout: 180_000 }
 export const sleep = (millis) => new Promise((done) => setTimeout(done, millis))
 
 const made = new Set()
@@ -25,7 +25,7 @@ after(async () => {
 })
 
 /** Waits until something holds; a condition, never a guess of how long it takes. */
-export async function until(what, condition, millis = 20_000) {
+export async function until(what, condition, millis = 60_000) {
   const end = Date.now() + millis
   for (;;) {
     const value = await condition()

