@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from agent_case import GUEST, SLOW, AgentTest
+from agent_case import GUEST, AgentTest
 from agent_client import TOKEN, AgentError
 
 

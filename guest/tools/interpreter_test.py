@@ -21,7 +21,7 @@ import unittest
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interpreter")
 LIMIT_SECONDS = 60
 RUN_SECONDS = 120  # Signs of life come all the time.
-GROUP_SECONDS, KILL_SECONDS = 0.7, 2.0
+GROUP_SECONDS, KILL_SECONDS = 0.7, 4.0
 LINE_BYTES_MAX = 1 << 20
 LANGUAGES = ("python", "javascript", "bash", "java")
 KERNELS = {"python": "python_kernel.py", "javascript": "kernel.mjs", "bash": "bash_kernel.py", "java": "JavaKernel"}

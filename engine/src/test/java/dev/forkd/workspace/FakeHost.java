@@ -30,6 +30,7 @@ public final class FakeHost implements WorkspaceHost {
 
   /** Those that are there, and do not live for who asks. */
   public final Set<SandboxId> failed = new ConcurrentSkipListSet<>();
+
   final Set<Tag> unusable = new ConcurrentSkipListSet<>();
   final Set<Tag> parents = new ConcurrentSkipListSet<>();
 

@@ -245,7 +245,9 @@ class GuestClockTest {
         await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
         int rounds = i + 1;
         try (Sandbox.Session _ = sandbox.enter()) {
-          await().atMost(PATIENCE).until(() -> Collections.frequency(guest.asked(), "clock") >= rounds);
+          await()
+              .atMost(PATIENCE)
+              .until(() -> Collections.frequency(guest.asked(), "clock") >= rounds);
           Thread.sleep(GuestClock.ERROR_MAX);
         }
       }
@@ -284,7 +286,9 @@ class GuestClockTest {
         await().atMost(PATIENCE).until(() -> sandbox.view(false).state().equals("idle"));
         int asked = 6 * i;
         try (Sandbox.Session _ = sandbox.enter()) {
-          await().atMost(PATIENCE).until(() -> Collections.frequency(guest.asked(), "clock") >= asked);
+          await()
+              .atMost(PATIENCE)
+              .until(() -> Collections.frequency(guest.asked(), "clock") >= asked);
           await().atMost(PATIENCE).until(() -> !told.isEmpty());
           // Longer than it takes from the last answer to the warning.
           Thread.sleep(LATE.multipliedBy(2));
