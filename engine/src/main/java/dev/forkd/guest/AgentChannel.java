@@ -181,14 +181,10 @@ final class AgentChannel implements AutoCloseable {
         events.changed();
       }
       case Frame.READY -> {
-        try {
-          JsonNode said = JSON.readTree(frame.payload());
-          requireKnown(said.path("protocol").asInt(PROTOCOL));
-          maxStreams = Math.clamp(said.path("streams").asInt(MAX_STREAMS_UNTOLD), 1, MAX_STREAMS);
-          ready.complete(said);
-        } catch (tools.jackson.core.JacksonException e) {
-          throw FrameDecoder.broken("a READY that is not JSON");
-        }
+        JsonNode said = GuestJson.read(frame.payload(), "a READY");
+        requireKnown(said.path("protocol").asInt(PROTOCOL));
+        maxStreams = Math.clamp(said.path("streams").asInt(MAX_STREAMS_UNTOLD), 1, MAX_STREAMS);
+        ready.complete(said);
       }
       default -> throw FrameDecoder.broken("a frame of type " + frame.type() + " on stream 0");
     }

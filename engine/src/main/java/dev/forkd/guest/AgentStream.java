@@ -8,9 +8,8 @@ import java.util.ArrayDeque;
 import java.util.Optional;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 /**
  * One request to the agent. The channel's reader puts in what arrives; one consumer takes it out;
@@ -22,8 +21,6 @@ final class AgentStream {
 
   /** Notes and ends of directions that one request may have: they use up no credit. */
   private static final int REMARKS_MAX = 16;
-
-  private static final JsonMapper JSON = JsonMapper.shared();
 
   /** What the consumer sees. */
   sealed interface Item {
@@ -98,11 +95,7 @@ final class AgentStream {
   }
 
   private void note(Frame frame) {
-    try {
-      items.add(new Item.Note(JSON.readTree(frame.payload())));
-    } catch (JacksonException e) {
-      throw FrameDecoder.broken("a note that is not JSON");
-    }
+    items.add(new Item.Note(GuestJson.read(frame.payload(), "a note")));
   }
 
   private void window(Frame frame) {
@@ -127,12 +120,10 @@ final class AgentStream {
     if ((frame.flags() & Frame.MORE) != 0) {
       return;
     }
-    JsonNode json;
-    try {
-      json = result.size() == 0 ? JSON.createObjectNode() : JSON.readTree(result.toByteArray());
-    } catch (JacksonException e) {
-      throw FrameDecoder.broken("a result that is not JSON");
-    }
+    JsonNode json =
+        result.size() == 0
+            ? JsonNodeFactory.instance.objectNode()
+            : GuestJson.read(result.toByteArray(), "a result");
     over = true;
     ended = true;
     if (frame.type() == Frame.END) {

@@ -8,13 +8,10 @@ import java.io.ByteArrayOutputStream;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /** A watched folder: the agent sends a line of JSON for each change. */
 final class AgentWatch implements GuestWatch.Handle {
-  private static final JsonMapper JSON = JsonMapper.shared();
   private static final Duration BEGIN_TIMEOUT = Duration.ofSeconds(30);
 
   /** How long to wait at a time; a folder may be quiet for as long as it likes. */
@@ -88,12 +85,7 @@ final class AgentWatch implements GuestWatch.Handle {
   }
 
   private static GuestWatch.Change change(byte[] json) {
-    JsonNode node;
-    try {
-      node = JSON.readTree(json);
-    } catch (JacksonException e) {
-      throw FrameDecoder.broken("a change that is not JSON");
-    }
+    JsonNode node = GuestJson.read(json, "a change");
     GuestWatch.Kind kind =
         switch (node.path("kind").asString("")) {
           case "created" -> GuestWatch.Kind.CREATED;

@@ -21,9 +21,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalLong;
 import java.util.function.Consumer;
-import tools.jackson.core.JacksonException;
 import tools.jackson.databind.JsonNode;
-import tools.jackson.databind.json.JsonMapper;
 
 /**
  * The agent inside one guest. Every call is bounded in time; replies are bounded in size; a failure
@@ -37,7 +35,6 @@ public final class GuestAgent implements AutoCloseable {
       "forkd-agent-resync-token-0000000".getBytes(StandardCharsets.US_ASCII);
 
   private static final HexFormat HEX = HexFormat.of();
-  private static final JsonMapper JSON = JsonMapper.shared();
 
   /** Longer than the guest's own limit, which is the one that should strike. */
   private static final Duration GRACE = Duration.ofSeconds(10);
@@ -319,7 +316,7 @@ public final class GuestAgent implements AutoCloseable {
       drain(stream, outcome, timeout.plus(GRACE), "eval");
     }
     outcome.check();
-    JsonNode said = parse(outcome.bytes.toByteArray());
+    JsonNode said = GuestJson.read(outcome.bytes.toByteArray(), "an outcome");
     return new EvalResult(
         text(said, "result"),
         text(said, "error"),
@@ -377,14 +374,6 @@ public final class GuestAgent implements AutoCloseable {
       refusal.ifPresent(why -> {
         throw why;
       });
-    }
-  }
-
-  private JsonNode parse(byte[] json) {
-    try {
-      return JSON.readTree(json);
-    } catch (JacksonException e) {
-      throw FrameDecoder.broken("an outcome that is not JSON");
     }
   }
 
