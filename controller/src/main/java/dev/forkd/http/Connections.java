@@ -71,7 +71,10 @@ final class Connections implements ServerConnectionSelector {
       List<Watched> resting =
           staying.stream()
               .filter(connection -> !connection.serving)
-              .sorted(Comparator.comparingLong(connection -> connection.quietSinceNanos - nowNanos))
+              // Read once: it changes when a request comes meanwhile.
+              .map(connection -> new Rest(connection, nowNanos - connection.quietSinceNanos))
+              .sorted(Comparator.comparingLong(Rest::nanos).reversed())
+              .map(Rest::connection)
               .toList();
       List<Watched> strangers = resting.stream().filter(connection -> !connection.known).toList();
       Stream.concat(
@@ -81,6 +84,9 @@ final class Connections implements ServerConnectionSelector {
           .forEach(Watched::end);
     }
   }
+
+  /** How long a connection rests already. */
+  private record Rest(Watched connection, long nanos) {}
 
   @Override
   public int bytesToIdentifyConnection() {
