@@ -2,6 +2,7 @@ package dev.forkd.vmm.qemu;
 
 import dev.forkd.api.ErrorCode;
 import dev.forkd.api.ForkdException;
+import dev.forkd.api.Threads;
 import dev.forkd.linux.Children;
 import dev.forkd.linux.ProcessIdentity;
 import dev.forkd.vmm.VmExit;
@@ -13,6 +14,7 @@ import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.OptionalInt;
 import java.util.concurrent.CompletableFuture;
@@ -21,6 +23,9 @@ import java.util.regex.Pattern;
 /** A QEMU process, started by us or adopted. */
 record QemuProcess(
     VmProcess identity, ProcessHandle handle, QemuConsole console, CompletableFuture<VmExit> exit) {
+
+  /** Between the end of its monitor's connection and its own, when it ends. */
+  private static final Duration END_PATIENCE = Duration.ofSeconds(2);
 
   /** How much of QEMU's own messages goes into an error. */
   private static final int LOG_TAIL_CHARS = 2000;
@@ -113,6 +118,25 @@ record QemuProcess(
     CompletableFuture<VmExit> exit =
         handle.onExit().thenApply(ended -> new VmExit("QEMU ended" + logTail(name, ": ")));
     return new QemuProcess(identity, handle, new QemuConsole(), exit);
+  }
+
+  /**
+   * Notices the end of an adopted one at once, when something tells that it may have come. The JDK
+   * looks at a process that is no child of ours every few seconds only, and whoever was cut off
+   * from it is told why before that.
+   */
+  void lookForEnd(VmName name) {
+    Threads.virtual(
+        "exit-" + identity.pid(),
+        () -> {
+          try {
+            if (new ProcessIdentity(identity.pid(), identity.startTicks()).awaitEnd(END_PATIENCE)) {
+              exit.complete(new VmExit("QEMU ended" + logTail(name, ": ")));
+            }
+          } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+          }
+        });
   }
 
   /** One that came to be as a copy of another: a child of ours that nobody has started. */

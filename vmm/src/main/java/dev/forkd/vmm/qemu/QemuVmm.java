@@ -222,6 +222,7 @@ public final class QemuVmm implements Vmm {
               connect(name, name.controlSocket(), process),
               event -> QemuVm.hear(event, merge));
       opened.add(qmp);
+      qmp.onGone(() -> process.lookForEnd(name));
       qmp.negotiate(START_TIMEOUT);
       requireOwn(name, spec.pid());
       QemuMemory memory =

@@ -39,6 +39,7 @@ final class QmpClient implements AutoCloseable {
   static final Duration COMMAND_TIMEOUT = Duration.ofSeconds(30);
 
   private static final JsonMapper JSON = JsonMapper.shared();
+  private static final String CLOSED_BY_US = "closed by forkd";
 
   /** A command and its arguments. */
   record Command(String execute, Map<String, ?> arguments) {
@@ -194,9 +195,14 @@ final class QmpClient implements AutoCloseable {
     }
   }
 
-  /** Completes with the reason when the connection has ended. */
-  CompletableFuture<String> closed() {
-    return closed;
+  /** Has this done when the monitor ends the connection, which it does when its process ends. */
+  void onGone(Runnable action) {
+    var _ =
+        closed.thenAccept(reason -> {
+          if (!reason.equals(CLOSED_BY_US)) {
+            action.run();
+          }
+        });
   }
 
   private void readLoop() {
@@ -256,6 +262,6 @@ final class QmpClient implements AutoCloseable {
 
   @Override
   public void close() {
-    fail("closed by forkd");
+    fail(CLOSED_BY_US);
   }
 }
