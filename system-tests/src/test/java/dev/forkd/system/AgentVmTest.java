@@ -12,6 +12,7 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.condition.EnabledIfEnvironmentVariable;
 import org.junit.jupiter.api.io.TempDir;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.ObjectMapper;
@@ -68,6 +69,7 @@ class AgentVmTest {
    * malformed frames included.
    */
   @Test
+  @EnabledIfEnvironmentVariable(named = "FORKD_TEST_ALL", matches = "1")
   @Timeout(600)
   void agentAsFirstProcess() throws Exception {
     Path initramfs = Files.createDirectory(folder.resolve("initramfs"));
