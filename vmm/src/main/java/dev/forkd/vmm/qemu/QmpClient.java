@@ -195,6 +195,11 @@ final class QmpClient implements AutoCloseable {
     }
   }
 
+  /** Completes with the reason when the connection has ended. */
+  CompletableFuture<String> closed() {
+    return closed;
+  }
+
   /** Has this done when the monitor ends the connection, which it does when its process ends. */
   void onGone(Runnable action) {
     var _ =
