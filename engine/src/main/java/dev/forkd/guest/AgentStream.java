@@ -60,7 +60,7 @@ final class AgentStream {
     return id;
   }
 
-  /** On the reader's thread. True when the stream is over. */
+  /** On the reader's thread. True when the guest has ended the stream. */
   boolean arrived(Frame frame) {
     lock.lock();
     try {
@@ -76,7 +76,8 @@ final class AgentStream {
         throw FrameDecoder.broken("more than " + REMARKS_MAX + " notes about one request");
       }
       changed.signalAll();
-      return over;
+      // One that was given up here and goes on there is not over: the guest has yet to be told.
+      return ended;
     } finally {
       lock.unlock();
     }
@@ -120,10 +121,21 @@ final class AgentStream {
     if ((frame.flags() & Frame.MORE) != 0) {
       return;
     }
-    JsonNode json =
-        result.size() == 0
-            ? JsonNodeFactory.instance.objectNode()
-            : GuestJson.read(result.toByteArray(), "a result");
+    JsonNode json;
+    try {
+      json =
+          result.size() == 0
+              ? JsonNodeFactory.instance.objectNode()
+              : GuestJson.read(result.toByteArray(), "a result");
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.RESOURCE_EXHAUSTED) {
+        throw e;
+      }
+      over = true;
+      ended = true;
+      items.add(new Item.Failed(e));
+      return;
+    }
     over = true;
     ended = true;
     if (frame.type() == Frame.END) {

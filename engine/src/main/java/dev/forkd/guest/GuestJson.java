@@ -1,7 +1,10 @@
 package dev.forkd.guest;
 
+import dev.forkd.api.ErrorCode;
+import dev.forkd.api.ForkdException;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.StreamReadConstraints;
+import tools.jackson.core.exc.StreamConstraintsException;
 import tools.jackson.core.json.JsonFactory;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -12,7 +15,7 @@ import tools.jackson.databind.json.JsonMapper;
  * So the number of names, values and brackets has a bound too.
  */
 final class GuestJson {
-  /** Of an agent's answers the list of all its processes has the most, some ten thousands. */
+  /** Of an agent's answers the list of all its processes has the most, mostly below that. */
   static final int TOKENS_MAX = 200_000;
 
   private static final JsonMapper MAPPER =
@@ -27,13 +30,19 @@ final class GuestJson {
 
   /**
    * @param what for people, such as {@code a result}
-   * @throws dev.forkd.api.ForkdException DATA_LOSS when it is no JSON, or has too many parts
+   * @throws ForkdException DATA_LOSS when it is no JSON, RESOURCE_EXHAUSTED when it has too many
+   *     parts
    */
   static JsonNode read(byte[] json, String what) {
     try {
       return MAPPER.readTree(json);
+    } catch (StreamConstraintsException e) {
+      throw new ForkdException(
+          ErrorCode.RESOURCE_EXHAUSTED,
+          "the guest agent sent " + what + " of more parts than are read: " + TOKENS_MAX,
+          e);
     } catch (JacksonException e) {
-      throw FrameDecoder.broken(what + " that is not JSON, or of too many parts");
+      throw FrameDecoder.broken(what + " that is not JSON");
     }
   }
 }

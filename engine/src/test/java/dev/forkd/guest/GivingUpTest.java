@@ -10,6 +10,7 @@ import dev.forkd.engine.ProcessListener;
 import dev.forkd.engine.ProcessSpec;
 import dev.forkd.engine.ProcessStream;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -151,6 +152,51 @@ class GivingUpTest {
       waits.interrupt();
       assertThat(code.get(10, TimeUnit.SECONDS)).isEqualTo(ErrorCode.CANCELLED);
       assertThat(guest.next().type()).isEqualTo(Frame.CANCEL);
+    }
+  }
+
+  /** What it still writes while somebody gives it up does not make it end: the guest is told. */
+  @Test
+  void itStillWrites() throws Exception {
+    try (AgentChannel channel = guest.channel()) {
+      AgentStream stream = channel.open(REQUEST);
+      assertThat(guest.next().type()).isEqualTo(Frame.OPEN);
+      stream.fail(new ForkdException(ErrorCode.CANCELLED, "as a test wants it"));
+      guest.data(stream.id(), "more");
+      AgentStream other = channel.open(REQUEST);
+      assertThat(guest.next().type()).isEqualTo(Frame.OPEN);
+      guest.end(other.id());
+      assertThat(other.next(Duration.ofSeconds(10))).isPresent();
+      giveUp(channel, stream);
+      Frame told = guest.next();
+      assertThat(told.type()).isEqualTo(Frame.CANCEL);
+      assertThat(told.stream()).isEqualTo(stream.id());
+    }
+  }
+
+  /** A result of too many parts is refused to who asked, and to nobody else. */
+  @Test
+  void aResultOfTooManyParts() throws Exception {
+    try (AgentChannel channel = guest.channel()) {
+      AgentStream stream = channel.open(REQUEST);
+      assertThat(guest.next().type()).isEqualTo(Frame.OPEN);
+      byte[] piece = "{},".repeat(5_000).getBytes(StandardCharsets.UTF_8);
+      guest.send(stream.id(), Frame.END, Frame.MORE, new byte[] {'['});
+      for (int i = 0; i < 24; i++) {
+        guest.send(stream.id(), Frame.END, Frame.MORE, piece);
+      }
+      guest.send(stream.id(), Frame.END, 0, new byte[] {'1', ']'});
+      assertThat(stream.next(Duration.ofSeconds(10)))
+          .get()
+          .isInstanceOfSatisfying(
+              AgentStream.Item.Failed.class,
+              failed -> assertThat(failed.why().code()).isEqualTo(ErrorCode.RESOURCE_EXHAUSTED));
+      AgentStream other = channel.open(REQUEST);
+      assertThat(guest.next().type()).isEqualTo(Frame.OPEN);
+      guest.end(other.id());
+      assertThat(other.next(Duration.ofSeconds(10)))
+          .get()
+          .isInstanceOf(AgentStream.Item.Ended.class);
     }
   }
 

@@ -25,23 +25,26 @@ class GuestJsonTest {
     int many = GuestJson.TOKENS_MAX / 2 - 10;
     assertThat(GuestJson.read(bytes("[" + "{},".repeat(many) + "1]"), "a result"))
         .hasSize(many + 1);
-    refused("[" + "{},".repeat(2 * many) + "1]");
+    refused(
+        "[" + "{},".repeat(2 * many) + "1]",
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "a result of more parts than are read: 200000");
   }
 
   /** What is no JSON is told as such. */
   @ParameterizedTest
   @ValueSource(strings = {"{", "[1,]", "{\"a\":}", "nothing", "\u0000"})
   void noJson(String said) {
-    refused(said);
+    refused(said, ErrorCode.DATA_LOSS, "a result that is not JSON");
   }
 
-  private static void refused(String said) {
+  private static void refused(String said, ErrorCode code, String told) {
     assertThatThrownBy(() -> GuestJson.read(bytes(said), "a result"))
         .isInstanceOfSatisfying(
             ForkdException.class,
             e -> {
-              assertThat(e.code()).isEqualTo(ErrorCode.DATA_LOSS);
-              assertThat(e.message()).contains("a result that is not JSON");
+              assertThat(e.code()).isEqualTo(code);
+              assertThat(e.message()).contains(told);
             });
   }
 }
