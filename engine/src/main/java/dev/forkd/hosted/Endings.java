@@ -134,8 +134,13 @@ final class Endings {
 
   /** Removes all of one whose turn the caller has. */
   void remove(Hosted hosted) {
-    if (parts.resumption().workspace(hosted).isPresent()) {
+    try {
+      // Also one that nobody sees any more, since its deletion has begun and not ended.
       parts.workspaces().delete(hosted.workspace());
+    } catch (ForkdException e) {
+      if (e.code() != ErrorCode.NOT_FOUND) {
+        throw e;
+      }
     }
     parts.rows().forget(hosted.id());
     hosted.goes();
