@@ -156,6 +156,9 @@ public final class Zygotes implements AutoCloseable {
   }
 
   private void prepare(Tag tag) {
+    if (closed) {
+      return;
+    }
     try {
       SnapshotManifest manifest = parts.snapshots().require(tag);
       lease(manifest).ifPresent(ZygoteShelf.Lease::close);
