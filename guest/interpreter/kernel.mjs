@@ -8,6 +8,7 @@ import path from 'node:path'
 import readline from 'node:readline'
 import repl from 'node:repl'
 import { PassThrough, Writable } from 'node:stream'
+import callbackTimers from 'node:timers'
 import timers from 'node:timers/promises'
 import util from 'node:util'
 import vm from 'node:vm'
@@ -61,7 +62,8 @@ const withCallback = (start) => {
 const withPromise = (start) => (...args) => {
   const run = runs.getStore()
   const heard = (tell) => (value) => run.interrupted ? new Promise(() => {}) : tell(value)
-  const promise = start(...args)
+  // Not in the run: what Node starts once for all of them, such as the timer of its connections, is no part of this one.
+  const promise = runs.exit(() => start(...args))
   return run ? promise.then(heard((value) => value), heard((error) => Promise.reject(error))) : promise
 }
 
@@ -139,7 +141,7 @@ globalThis.module = { exports: {} }
 globalThis.display = whileItMay((value, ...types) => say({ type: 'result', is_main_result: false, ...bundle(value) }))
 // It hides what fails when it writes.
 for (const [name, method] of Object.entries(console)) if (typeof method === 'function' && name !== 'Console') console[name] = whileItMay(method)
-for (const name of ['setTimeout', 'setInterval', 'setImmediate']) globalThis[name] = withCallback(globalThis[name])
+for (const name of ['setTimeout', 'setInterval', 'setImmediate']) globalThis[name] = callbackTimers[name] = withCallback(globalThis[name])
 for (const name of ['setTimeout', 'setImmediate']) timers[name] = withPromise(timers[name])
 globalThis.fetch = withPromise(globalThis.fetch)
 syncBuiltinESMExports()
